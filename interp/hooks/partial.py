@@ -62,7 +62,7 @@ class KeysValues:
         return cache
 
 
-class StopForward(Exception):  # noqa: N818 - control flow, not an error
+class StopForward(Exception):
     """Raised inside a hook to end a forward pass; carries what was wanted."""
 
     def __init__(self, value: Any = None) -> None:
@@ -134,9 +134,7 @@ def run_recording(model: Any, tokens: Int[Tensor, "batch pos"], readout: Readout
     return out, KeysValues(tuple(layer.keys for layer in cache.layers), tuple(layer.values for layer in cache.layers))
 
 
-def read_out(
-    model: Any, residual: Float[Tensor, "batch pos d_model"], readout: Readout
-) -> Float[Tensor, "batch read"]:
+def read_out(model: Any, residual: Float[Tensor, "batch pos d_model"], readout: Readout) -> Float[Tensor, "batch read"]:
     """Final norm and the wanted columns of the unembedding, at the wanted positions of the last residual stream."""
     positions = readout.positions.to(residual.device)
     picked = residual.gather(1, positions[..., None].expand(*positions.shape, residual.shape[-1]))
@@ -218,8 +216,7 @@ def _forward(model: Any, x: Tensor, start: int, cache: Any, stop_at_layer: int |
     if hasattr(model.original_model, "config"):
         # Without this a Hugging Face model fills a cache that nobody reads.
         keywords |= {"past_key_values": cache} if cache is not None else {"use_cache": False}
-    tokens = x if type(x) is Tensor else x.as_subclass(Tensor)  # type: ignore[arg-type]
-    return model(tokens, return_type="logits", **keywords)
+    return model(x.as_subclass(Tensor), return_type="logits", **keywords)
 
 
 def _until(model: Any, hook: str, x: Tensor, start: int, cache: Any) -> Tensor:

@@ -1,0 +1,153 @@
+"""Writing activations: `intervene` carries out interventions while the model runs, and leaves nothing behind.
+
+Order: across sites, as the model computes; at one site, in the order the interventions are given, each seeing what the
+earlier ones made. Nested `intervene` blocks act as if the outer one's interventions were given first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interp.errors import InputError
+from interp.hooks.interventions import Intervention
+from interp.hooks.latents import LatentSite, plain_site
+from interp.hooks.partial import hooked
+from interp.hooks.prompts import PromptTokens
+from interp.hooks.references import Here
+from interp.hooks.selecting import selection_mask
+from interp.hooks.sites import check, hook_point
+
+
+@contextlib.contextmanager
+def intervene(model: Any, *interventions: Intervention | Iterable[Intervention], task: Any = None) -> Iterator[None]:
+    """Carry out interventions on every forward pass of the model inside the `with` block, generation included.
+
+    interventions: what `interp.ablate`, `patch`, `steer`, ... return, and lists of them. task: the task (or its token
+    tensor) whose named positions and groups are meant, where no reference brings them. Positions are absolute, also
+    while generating with a cache; none given means every position, so every new token. Raises InputError before
+    anything runs for a site or head the model does not have; hooks are removed whatever happens.
+    """
+    prompts = getattr(task, "clean", task)
+    if prompts is not None and not isinstance(prompts, PromptTokens):
+        raise InputError("task= takes a task or its token tensor (task.clean)")
+    ready = [item.on_model(model) if item.on_model else item for item in _flat(interventions)]
+    for item in ready:
+        check(model, plain_site(item.site), item.heads)
+    position = _Position()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(position.watching(model))
+        for item in ready:
+            item = item if prompts is None else replace(item, prompts=prompts)
+            for site, function in _hooks_of(item, position):
+                stack.enter_context(hooked(hook_point(model, site), function))
+        yield
+
+
+def _flat(items: Iterable[Any]) -> Iterator[Intervention]:
+    for item in items:
+        if isinstance(item, Intervention):
+            yield item
+        elif isinstance(item, Iterable) and not isinstance(item, str):
+            yield from _flat(item)
+        else:
+            raise InputError(f"an intervention is what interp.ablate and its siblings return, not {item!r}")
+
+
+class _Position:
+    """How many positions a forward pass finds in its key/value cache: the absolute position of its first token."""
+
+    def __init__(self) -> None:
+        self.offset = 0
+
+    @contextlib.contextmanager
+    def watching(self, model: Any) -> Iterator[None]:
+        def look(module: Any, args: Any, keywords: dict[str, Any]) -> None:
+            cache = keywords.get("past_key_values")
+            self.offset = int(cache.get_seq_length()) if cache is not None else 0
+
+        handle = model.original_model.register_forward_pre_hook(look, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+def _hooks_of(item: Intervention, position: _Position) -> list[tuple[Any, Any]]:
+    """The hooks that carry out an intervention: one, or two for a codec that writes elsewhere than it reads."""
+    if not isinstance(item.site, LatentSite):
+        return [(item.site, lambda value: _applied(item, value, position.offset))]
+    site = item.site
+    if site.write_site == site.site:
+
+        def rewrite(value: Tensor) -> Tensor:
+            latents = site.codec.encode(value)
+            edited = site.codec.decode(_applied(item, latents, position.offset))
+            return edited if site.error == "drop" else value + edited - site.codec.decode(latents)
+
+        return [(site.site, rewrite)]
+    carried: list[tuple[Tensor, Tensor]] = []
+
+    def read(value: Tensor) -> None:
+        latents = site.codec.encode(value)
+        carried[:] = [(latents, _applied(item, latents, position.offset))]
+
+    def write(value: Tensor) -> Tensor:
+        latents, edited = (site.codec.decode(part) for part in carried.pop())
+        return edited if site.error == "drop" else value + edited - latents
+
+    return [(site.site, read), (site.write_site, write)]
+
+
+def _applied(item: Intervention, value: Tensor, offset: int) -> Tensor:
+    """The activation with the intervention's values where its selection says so."""
+    mask = _mask(item, value, offset)
+    here = Here(offset, item.prompts, _base_batch(item, value), mask)
+    edited = item.edit(value, here)
+    return edited if mask is None else torch.where(mask, edited, value)
+
+
+def _base_batch(item: Intervention, value: Tensor) -> int:
+    """Prompts in the batch, of which a folded run holds several copies."""
+    if item.prompts is None:
+        return value.shape[0]
+    n_prompts = item.prompts.shape[0]
+    if value.shape[0] % n_prompts == 0:
+        return n_prompts
+    if _uses_prompts(item):
+        raise InputError(f"the intervention refers to {n_prompts} prompts, the batch has {value.shape[0]}")
+    return value.shape[0]
+
+
+def _uses_prompts(item: Intervention) -> bool:
+    names = item.positions if isinstance(item.positions, list | tuple) else [item.positions]
+    return any(isinstance(name, str) for name in names)
+
+
+def _mask(item: Intervention, value: Tensor, offset: int) -> Tensor | None:
+    """Where the intervention applies, broadcastable to the activation; None for everywhere."""
+    if item.positions is None and item.rows is None and item.heads is None and item.units is None:
+        return None
+    dim = item.site.pos_dim
+    base = _base_batch(item, value)
+    chosen = selection_mask(item.positions, item.rows, base, value.shape[dim], offset, item.prompts)
+    chosen = chosen.repeat(value.shape[0] // base, 1).to(value.device)
+    mask = chosen.view(chosen.shape[0], *[1] * (dim - 1), chosen.shape[1], *[1] * (value.ndim - dim - 1))
+    for index, along in ((item.heads, item.site.head_dim), (item.units, value.ndim - 1)):
+        if index is not None and along is not None:
+            mask = mask & _one_of(list(index), value.shape[along], along, value)
+    return mask
+
+
+def _one_of(index: list[int], size: int, dim: int, value: Tensor) -> Tensor:
+    wrong = [i for i in index if not -size <= i < size]
+    if wrong:
+        raise InputError(f"unit {wrong[0]} does not exist: there are {size}")
+    chosen = torch.zeros(size, dtype=torch.bool, device=value.device)
+    chosen[index] = True
+    return chosen.view(*[1] * dim, size, *[1] * (value.ndim - dim - 1))
