@@ -261,6 +261,6 @@ def knock_out_attention(
 
 def _refuse_empty(open_keys: Tensor, here: Here) -> None:
     """Queries (where the intervention applies) that keep no key would attend to everything alike, pads included."""
-    applies = here.mask if here.mask is not None else torch.ones(open_keys.shape[:3], dtype=torch.bool)
-    if bool((~open_keys.any(-1) & applies.to(open_keys.device)).any()):
+    without_key = ~open_keys.any(-1)
+    if bool((without_key if here.mask is None else without_key & here.mask.squeeze(-1)).any()):
         raise InputError("a query would have no key left to attend to; leave it one key, or ablate sites.z there")
