@@ -7,6 +7,7 @@ earlier ones made. Nested `intervene` blocks act as if the outer one's intervent
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,7 @@ from interp.hooks.latents import LatentSite, plain_site
 from interp.hooks.partial import hooked
 from interp.hooks.prompts import PromptTokens
 from interp.hooks.references import Here
-from interp.hooks.selecting import selection_mask
+from interp.hooks.selecting import last_position, selection_mask
 from interp.hooks.sites import check, hook_point
 
 
@@ -47,6 +48,16 @@ def intervene(model: Any, *interventions: Intervention | Iterable[Intervention],
             for site, function in _hooks_of(item, position):
                 stack.enter_context(hooked(hook_point(model, site), function))
         yield
+    _warn_of_positions_never_reached(ready, position)
+
+
+def _warn_of_positions_never_reached(items: list[Intervention], position: _Position) -> None:
+    """A position past the end of every prompt is fine while generating, and a mistake otherwise."""
+    for item in items:
+        last = last_position(item.positions)
+        if last >= position.reached > 0:
+            message = f"{item.label}: position {last} was never reached, the longest run had {position.reached}"
+            warnings.warn(message, stacklevel=4)
 
 
 def _flat(items: Iterable[Any]) -> Iterator[Intervention]:
@@ -64,6 +75,7 @@ class _Position:
 
     def __init__(self) -> None:
         self.offset = 0
+        self.reached = 0
 
     @contextlib.contextmanager
     def watching(self, model: Any) -> Iterator[None]:
@@ -81,13 +93,13 @@ class _Position:
 def _hooks_of(item: Intervention, position: _Position) -> list[tuple[Any, Any]]:
     """The hooks that carry out an intervention: one, or two for a codec that writes elsewhere than it reads."""
     if not isinstance(item.site, LatentSite):
-        return [(item.site, lambda value: _applied(item, value, position.offset))]
+        return [(item.site, lambda value: _applied(item, value, position))]
     site = item.site
     if site.write_site == site.site:
 
         def rewrite(value: Tensor) -> Tensor:
             latents = site.codec.encode(value)
-            edited = site.codec.decode(_applied(item, latents, position.offset))
+            edited = site.codec.decode(_applied(item, latents, position))
             return edited if site.error == "drop" else value + edited - site.codec.decode(latents)
 
         return [(site.site, rewrite)]
@@ -95,7 +107,7 @@ def _hooks_of(item: Intervention, position: _Position) -> list[tuple[Any, Any]]:
 
     def read(value: Tensor) -> None:
         latents = site.codec.encode(value)
-        carried[:] = [(latents, _applied(item, latents, position.offset))]
+        carried[:] = [(latents, _applied(item, latents, position))]
 
     def write(value: Tensor) -> Tensor:
         latents, edited = (site.codec.decode(part) for part in carried.pop())
@@ -104,10 +116,11 @@ def _hooks_of(item: Intervention, position: _Position) -> list[tuple[Any, Any]]:
     return [(site.site, read), (site.write_site, write)]
 
 
-def _applied(item: Intervention, value: Tensor, offset: int) -> Tensor:
+def _applied(item: Intervention, value: Tensor, position: _Position) -> Tensor:
     """The activation with the intervention's values where its selection says so."""
-    mask = _mask(item, value, offset)
-    here = Here(offset, item.prompts, _base_batch(item, value), mask)
+    position.reached = max(position.reached, position.offset + value.shape[item.site.pos_dim])
+    mask = _mask(item, value, position.offset)
+    here = Here(position.offset, item.prompts, _base_batch(item, value), mask)
     edited = item.edit(value, here)
     return edited if mask is None else torch.where(mask, edited, value)
 

@@ -1,8 +1,8 @@
 """Which rows, positions and heads of an activation are meant: one way to say it, for reading and for writing.
 
-Positions may be given as an int or a list of them (the same in every prompt, negative from the end of each prompt's
-real tokens), as a role name ("end", "S2") or a list of names, as a tensor Int[batch] or Int[batch, k] (per prompt),
-or as a boolean mask Bool[batch, pos]. None means all.
+Positions may be given as an int or a list of them (the same in every prompt; negative from the end of each prompt's
+real tokens, or of what has passed so far where no lengths are known), as a role name ("end", "S2") or a list of names,
+as a tensor Int[batch] or Int[batch, k] (per prompt), or as a boolean mask Bool[batch, pos]. None means all.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ def _one_position(item: int | str, batch: int, n_pos: int, prompts: PromptTokens
         if named.shape[0] != batch:
             raise InputError(f"the named positions are of {named.shape[0]} prompts, the batch has {batch}")
         return named
-    lengths = prompts.lengths.cpu() if prompts is not None else torch.full((batch,), n_pos)
+    fits = prompts is not None and prompts.shape[0] == batch
+    lengths = prompts.lengths.cpu() if prompts is not None and fits else torch.full((batch,), n_pos)
     return _inside(torch.full((batch,), int(item)), n_pos, lengths)
 
 
@@ -89,7 +90,8 @@ def selection_mask(
     if isinstance(positions, Tensor) and positions.dtype == torch.bool:
         chosen = _fit_mask(positions.cpu(), batch, total)
     elif positions is not None:
-        width = max(total, prompts.shape[1] if prompts is not None else 0)
+        # Positions that a generation has not reached yet are fine: they come with a later pass.
+        width = max(total, prompts.shape[1] if prompts is not None else 0, last_position(positions) + 1)
         index = position_index(positions, batch, width, prompts)
         chosen = torch.zeros((batch, width), dtype=torch.bool).scatter_(1, index, True)[:, :total]
     if rows is not None:
@@ -100,6 +102,14 @@ def selection_mask(
         keep[row_index] = True
         chosen = chosen & keep[:, None]
     return chosen[:, offset:]
+
+
+def last_position(positions: Positions) -> int:
+    """The largest position given as a number; -1 where none is (names, masks, None)."""
+    if isinstance(positions, Tensor):
+        return -1 if positions.dtype == torch.bool or positions.numel() == 0 else int(positions.max())
+    items = positions if isinstance(positions, Sequence) and not isinstance(positions, str) else [positions]
+    return max((item for item in items if isinstance(item, int)), default=-1)
 
 
 def _fit_mask(mask: Tensor, batch: int, total: int) -> Tensor:
