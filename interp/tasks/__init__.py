@@ -1,0 +1,46 @@
+"""Tasks: pairs of a clean and a corrupt prompt with their answers, and the metrics that score a run on them.
+
+`ioi`, `induction` and `repeated_text` make pairs for any model with a tokenizer, `for_toy` for the hand-built ones,
+`from_jsonl` and `from_tokens` from a user's own; `metrics` holds the metrics, `task.with_metric(...)` changes one.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_NAMES = {
+    "Metric": "metric",
+    "PromptPairs": "pairs",
+    "for_toy": "toys",
+    "from_jsonl": "jsonl",
+    "from_tokens": "token_tensors",
+    "induction": "repetition",
+    "ioi": "indirect_objects",
+    "repeated_random_tokens": "repetition",
+    "repeated_text": "repeated_spans",
+}
+__all__ = [
+    "Metric",
+    "PromptPairs",
+    "for_toy",
+    "from_jsonl",
+    "from_tokens",
+    "induction",
+    "ioi",
+    "metrics",
+    "repeated_random_tokens",
+    "repeated_text",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"interp.tasks.{_NAMES[name]}"), name)
+    if name == "metrics":
+        return importlib.import_module("interp.tasks.metrics")
+    raise AttributeError(f"module 'interp.tasks' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,83 @@
+"""Text as a task needs it: token ids without surprises, and what a word becomes after a given prompt.
+
+A word's tokens depend on what stands before it (" Mary" is one token, "Mary" may be three), so answers and names are
+always tokenised in place, and BOS is added here, explicitly, or not at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from interp.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Wording:
+    """A model's tokenizer, with the choice about BOS made.
+
+    bos: the ids put before every prompt ([] or [BOS]). pad_id: what fills rows; it is never read. n_ctx: the longest
+    prompt the model takes, None where it states none.
+    """
+
+    tokenizer: Any
+    bos: list[int]
+    pad_id: int
+    n_ctx: int | None
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a text: nothing added, nothing cut."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def prompt(self, text: str) -> list[int]:
+        """Token ids of a prompt, BOS included where it was asked for; refuses empty and too long ones."""
+        ids = self.bos + self.ids(text)
+        if not ids:
+            raise InputError("a prompt is empty")
+        if self.n_ctx is not None and len(ids) > self.n_ctx:
+            raise InputError(f"a prompt has {len(ids)} tokens and the model takes {self.n_ctx}; shorten it")
+        return ids
+
+    def continuation(self, prompt: str, text: str) -> list[int] | None:
+        """The ids that `text` adds to `prompt`; None where the two merge into other tokens than the prompt's own."""
+        before, both = self.ids(prompt), self.ids(prompt + text)
+        return both[len(before) :] if both[: len(before)] == before else None
+
+    def single_token(self, word: str, after: str) -> int | None:
+        """The one known token that " word" is after the text `after`, or None."""
+        ids = self.continuation(after, f" {word}")
+        if ids is None or len(ids) != 1 or ids[0] == getattr(self.tokenizer, "unk_token_id", None):
+            return None
+        return ids[0]
+
+
+def wording(model: Any, prepend_bos: bool) -> Wording:
+    """How this model reads text. Raises InputError for a model without a tokenizer, or without the BOS asked for."""
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is None:
+        raise InputError("this model has no tokenizer to make prompts with; use interp.tasks.from_tokens(...)")
+    pad_id = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
+    return Wording(tokenizer, bos_ids(model) if prepend_bos else [], pad_id, getattr(model.cfg, "n_ctx", None))
+
+
+def bos_ids(model: Any) -> list[int]:
+    """The model's BOS as a list of one id. Raises InputError where there is none."""
+    bos_id = getattr(getattr(model, "tokenizer", None), "bos_token_id", None)
+    if bos_id is None:
+        raise InputError("this model's tokenizer names no BOS token; use prepend_bos=False")
+    return [bos_id]
+
+
+def ordinary_tokens(model: Any) -> Int[Tensor, " token"]:
+    """The ids a random prompt may hold: the vocabulary without special tokens and without rows no token uses."""
+    n_vocab = int(model.cfg.d_vocab)
+    tokenizer = getattr(model, "tokenizer", None)
+    if tokenizer is None:
+        return torch.arange(n_vocab)
+    special = set(tokenizer.all_special_ids)
+    special |= {i for i, token in getattr(tokenizer, "added_tokens_decoder", {}).items() if token.special}
+    return torch.tensor([i for i in range(min(n_vocab, len(tokenizer))) if i not in special])
