@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -45,8 +46,9 @@ def write(directory: Path, description: dict[str, JSON], values: Mapping[str, Va
             (directory / previous).unlink(missing_ok=True)
     except OSError as error:
         raise storage_error(error, directory) from error
-    except SafetensorError as error:  # its writer reports a full disk as an error of its own
-        raise storage_error(OSError(None, str(error)), directory) from error
+    except SafetensorError as error:  # its writer reports a full disk as "... (os error 28)"
+        number = re.search(r"os error (\d+)", str(error))
+        raise storage_error(OSError(int(number[1]) if number else None, str(error)), directory) from error
     return directory
 
 

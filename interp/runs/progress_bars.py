@@ -1,0 +1,151 @@
+"""Progress of long work: a bar with the time left on a terminal, a plain line now and then anywhere else."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sized
+from types import TracebackType
+from typing import Generic, Self, TypeVar
+
+import rich.progress
+from rich.console import Console
+from rich.markup import escape
+
+T = TypeVar("T")
+
+LINE_EVERY = 10.0
+"""Seconds between two plain lines."""
+SILENT_BELOW = 2.0
+"""Work that took less has no plain line at its end: logs full of finished trifles hide what matters."""
+
+
+class Progress(Generic[T]):
+    """Work of known or unknown length. Iterate over it, or use it as a context manager with `advance`."""
+
+    def __init__(self, items: Iterable[T] | None, total: int | None, description: str, console: Console | None) -> None:
+        self._items = items
+        self.total = total
+        self.description = description
+        self.done = 0
+        self._console = console or Console(stderr=True)
+        self._display: _Bar | _Lines | None = None
+
+    def advance(self, n: int = 1) -> None:
+        """Say that n more are done. Call it inside the `with` block; any thread may."""
+        self.done += n
+        if self._display is not None:
+            self._display.update(self.done)
+
+    def __enter__(self) -> Self:
+        on_screen = self._console.is_terminal or self._console.is_jupyter
+        self._display = (_Bar if on_screen else _Lines)(self._console, self.description, self.total)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._display is not None:
+            # Leaving a loop early closes its generator, which is no failure.
+            self._display.end(self.done, stopped=kind is not None and kind is not GeneratorExit)
+            self._display = None
+
+    def __iter__(self) -> Iterator[T]:
+        if self._items is None:
+            raise TypeError("this progress has only a total; use `with progress(n, ...) as bar:` and bar.advance()")
+        with self:
+            for item in self._items:
+                yield item
+                self.advance()
+
+
+def progress(
+    items_or_total: Iterable[T] | int, description: str, *, total: int | None = None, console: Console | None = None
+) -> Progress[T]:
+    """Show how far long work is, on standard error.
+
+    `for batch in progress(batches, "harvesting"):` or `with progress(n_tokens, "harvesting") as bar: bar.advance(512)`.
+    `total` helps when the items have no length. Bars may be nested. Where there is no terminal a line is written at
+    most every ten seconds, and one at the end of all work that took more than two.
+    """
+    if isinstance(items_or_total, int):
+        return Progress(None, items_or_total, description, console)
+    if total is None and isinstance(items_or_total, Sized):
+        total = len(items_or_total)
+    return Progress(items_or_total, total, description, console)
+
+
+class _Bar:
+    """One line of the single display that all bars of this process share, since a terminal can hold only one."""
+
+    _shared: rich.progress.Progress | None = None
+    _open = 0
+    _guard = threading.Lock()
+
+    def __init__(self, console: Console, description: str, total: int | None) -> None:
+        with _Bar._guard:
+            if _Bar._shared is None:
+                _Bar._shared = rich.progress.Progress(
+                    rich.progress.TextColumn("{task.description}"),
+                    rich.progress.BarColumn(),
+                    rich.progress.MofNCompleteColumn(),
+                    rich.progress.TimeElapsedColumn(),
+                    rich.progress.TimeRemainingColumn(),
+                    console=console,
+                )
+                _Bar._shared.start()
+            _Bar._open += 1
+            self._display = _Bar._shared
+            self._outermost = _Bar._open == 1
+        self._task = self._display.add_task(escape(description), total=total)
+
+    def update(self, done: int) -> None:
+        self._display.update(self._task, completed=done)
+
+    def end(self, done: int, stopped: bool) -> None:
+        with _Bar._guard:
+            if not self._outermost:
+                self._display.remove_task(self._task)
+            _Bar._open -= 1
+            if _Bar._open == 0:
+                self._display.stop()
+                _Bar._shared = None
+
+
+class _Lines:
+    """Plain lines for logs."""
+
+    def __init__(self, console: Console, description: str, total: int | None) -> None:
+        self._console = console
+        self._description = description
+        self._total = total
+        self._began = self._last = time.monotonic()
+
+    def update(self, done: int) -> None:
+        now = time.monotonic()
+        if now - self._last < LINE_EVERY:
+            return
+        self._last = now
+        if not self._total:
+            return self._write(f"{done} done in {_duration(now - self._began)}")
+        left = (now - self._began) / max(done, 1) * (self._total - done)
+        self._write(f"{done} of {self._total} ({100 * done // self._total} %), {_duration(max(left, 0))} left")
+
+    def end(self, done: int, stopped: bool) -> None:
+        seconds = time.monotonic() - self._began
+        if seconds < SILENT_BELOW:
+            return
+        of = f" of {self._total}" if self._total else ""
+        self._write(f"{'stopped at ' if stopped else ''}{done}{of} in {_duration(seconds)}")
+
+    def _write(self, text: str) -> None:
+        self._console.print(f"{self._description}: {text}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _duration(seconds: float) -> str:
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
