@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.errors import InputError
+from interp.errors import InputError, unknown
 from interp.hooks.readout import Readout
 from interp.tasks import scores
 from interp.tasks.metric import Metric
@@ -182,5 +182,5 @@ def _metric(
 
 def _position(task: Answered, role: str) -> Int[Tensor, " batch"]:
     if role not in task.positions:
-        raise InputError(f"this task has no position {role!r}; its positions are {', '.join(task.positions)}")
+        raise unknown("position", role, task.positions)
     return task.positions[role]

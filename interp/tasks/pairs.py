@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from interp.errors import InputError, nearest
+from interp.errors import InputError, unknown
 from interp.hooks.prompts import PromptTokens, prompt_tokens, real_tokens
 from interp.tasks import checks, showing
 from interp.tasks.metric import Metric
@@ -148,7 +148,7 @@ class PromptPairs:
         """
         if isinstance(metric, str):
             if metric not in METRICS:
-                raise InputError(f"there is no metric {metric!r}{nearest(metric, METRICS)}")
+                raise unknown("metric", metric, METRICS)
             if metric == "kl_to_clean" and "model" not in options:
                 raise InputError("kl_to_clean compares with the clean run; use with_metric('kl_to_clean', model=model)")
             metric = METRICS[metric](task=self, **options)
@@ -157,7 +157,7 @@ class PromptPairs:
         if len(metric.readout.positions) != len(self):
             raise InputError(f"the metric is of {len(metric.readout.positions)} pairs and the task has {len(self)}")
         if metric.position not in self.positions:
-            raise InputError(f"the metric reads at {metric.position!r}{nearest(metric.position, self.roles)}")
+            raise unknown("position", metric.position, self.roles)
         return replace(self, metric=metric)
 
     def describe(self) -> dict[str, Any]:

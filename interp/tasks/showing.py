@@ -57,13 +57,12 @@ def _rest(task: PromptPairs) -> list[str]:
 
 def _rows(task: PromptPairs) -> list[tuple[str, str, str, str, str]]:
     few = task[:N_SHOWN]
-    clean, corrupt = (_joined(few, few.token_strings(corrupt=corrupt)) for corrupt in (False, True))
-    return list(zip(few.groups, clean, corrupt, _sets(few, few.answers), _sets(few, few.distractors)))
-
-
-def _joined(task: PromptPairs, rows: list[list[str]]) -> list[str]:
-    """Tokens carry their own spaces; bare ids need some."""
-    return [("" if task.tokenizer else " ").join(words) for words in rows]
+    if few.tokenizer is not None:
+        texts = few.texts()
+    else:
+        sides = (("clean", few.clean), ("corrupt", few.corrupt))
+        texts = {side: [" ".join(map(str, row)) for row in unpadded(tokens)] for side, tokens in sides}
+    return list(zip(few.groups, texts["clean"], texts["corrupt"], _sets(few, few.answers), _sets(few, few.distractors)))
 
 
 def _sets(task: PromptPairs, tokens: Tensor) -> list[str]:

@@ -89,8 +89,9 @@ def _padded(
     tokens: Tokens, lengths: Lengths | None, side: str, pad_id: int, n_vocab: int | None
 ) -> tuple[Int[Tensor, "batch pos"], Int[Tensor, " batch"]]:
     """Prompts as a checked matrix, and how many tokens of each row are real."""
-    if isinstance(tokens, Tensor):
-        matrix, deduced = tokens, [tokens.shape[-1]] * len(tokens)
+    if hasattr(tokens, "__array__"):  # tensors and NumPy arrays
+        matrix = torch.as_tensor(tokens)
+        deduced = [matrix.shape[-1]] * len(matrix)
     else:
         if lengths is not None:
             raise InputError(f"lists say their own lengths; leave out the lengths of the {side} prompts")
@@ -127,8 +128,9 @@ def _index(values: Lengths, what: str) -> Int[Tensor, " batch"]:
 
 def _token_sets(tokens: Sets, what: str, n_pairs: int, n_vocab: int | None) -> Int[Tensor, "batch choice"]:
     """One id a pair, lists of ids, or a padded matrix, as a matrix padded with -1."""
-    if isinstance(tokens, Tensor):
-        matrix = tokens[:, None] if tokens.ndim == 1 else tokens
+    if hasattr(tokens, "__array__"):
+        matrix = torch.as_tensor(tokens)
+        matrix = matrix[:, None] if matrix.ndim == 1 else matrix
     else:
         matrix = pad_right([row if isinstance(row, Sequence) else [row] for row in tokens], pad_id=-1)
     check_token_ids(matrix, what, lowest=-1, n_vocab=n_vocab)

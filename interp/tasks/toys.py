@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from interp.errors import InputError
-from interp.models.toy import TOYS, toy
+from interp.models.toy import TOYS, toy_module
 from interp.tasks.pairs import PromptPairs
 from interp.tasks.token_tensors import from_tokens
 
@@ -13,7 +13,7 @@ from interp.tasks.token_tensors import from_tokens
 def for_toy(model_or_name: Any, n: int = 16, seed: int = 0) -> PromptPairs:
     """The pairs of a hand-built model, given as the model or by name ("toy/induction"): n pairs, one length.
 
-    What is known about them stands in `interp.models.toy.toy(name).TRUTH`. Raises InputError for any other model.
+    What is known about them is `interp.models.toy.toy_module(name).TRUTH`. Raises InputError for any other model.
     """
     from interp.hooks.partial import embedding_device
 
@@ -22,7 +22,7 @@ def for_toy(model_or_name: Any, n: int = 16, seed: int = 0) -> PromptPairs:
         raise InputError(f"{name!r} is no hand-built model; use ioi, induction, from_jsonl or from_tokens")
     if n < 1:
         raise InputError(f"a task needs at least one pair; n={n}")
-    module = toy(name)
+    module = toy_module(name)
     clean, corrupt, answers, distractors = module.pairs(n, seed)
     if not isinstance(model_or_name, str):
         clean, corrupt = clean.to(embedding_device(model_or_name)), corrupt.to(embedding_device(model_or_name))

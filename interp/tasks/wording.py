@@ -50,9 +50,34 @@ class Wording:
     def single_token(self, word: str, after: str) -> int | None:
         """The one known token that " word" is after the text `after`, or None."""
         ids = self.continuation(after, f" {word}")
-        if ids is None or len(ids) != 1 or ids[0] == getattr(self.tokenizer, "unk_token_id", None):
-            return None
-        return ids[0]
+        return None if ids is None or len(ids) != 1 or self.is_unknown(ids) else ids[0]
+
+    def is_unknown(self, ids: list[int]) -> bool:
+        """Whether a text holds words that the vocabulary lacks."""
+        return getattr(self.tokenizer, "unk_token_id", None) in ids
+
+    def locate(self, text: str, place: object, what: str) -> int:
+        """The token index, BOS not counted, of a place in a prompt.
+
+        place: a text that occurs once, or [text, occurrence] counted from 1, for the token that holds its last
+        character; or an integer index, negative from the end. `what` names it in errors.
+        """
+        ids = self.ids(text)
+        if isinstance(place, int) and not isinstance(place, bool):
+            if not -len(ids) <= place < len(ids):
+                raise InputError(f"{what} is token {place} of a prompt with {len(ids)} tokens")
+            return place % len(ids)
+        wanted, occurrence = place if isinstance(place, list) and len(place) == 2 else (place, None)
+        if not isinstance(wanted, str) or not wanted or not isinstance(occurrence, int | None):
+            raise InputError(f"{what} must be a text, [text, occurrence], or a token index, not {place!r}")
+        starts = [start for start in range(len(text)) if text.startswith(wanted, start)]
+        if occurrence is None and len(starts) > 1:
+            raise InputError(f"{what}: {wanted!r} occurs {len(starts)} times; say which, as [{wanted!r}, 1]")
+        if not 1 <= (occurrence or 1) <= len(starts):
+            raise InputError(f"{what}: {wanted!r} occurs {len(starts)} times in {text!r}")
+        before = self.ids(text[: starts[(occurrence or 1) - 1] + len(wanted)])
+        # Where the text is cut inside a token, the token is the first that differs.
+        return next((i for i, (a, b) in enumerate(zip(before, ids)) if a != b), len(before) - 1)
 
 
 def wording(model: Any, prepend_bos: bool) -> Wording:
