@@ -1,0 +1,36 @@
+"""Which tests can run here: those marked `hub` need the Hugging Face hub, those marked `gpu` a CUDA device."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+import torch
+from huggingface_hub import constants, get_session
+
+
+@functools.cache
+def why_no_hub() -> str | None:
+    """Why the hub cannot be used, or None when it can. Asks once, and only when a test needs it."""
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set"
+    try:
+        get_session().head(constants.ENDPOINT, timeout=5)
+    except Exception as error:  # whatever goes wrong on the way means the same to the test
+        return f"the Hugging Face hub cannot be reached ({type(error).__name__})"
+    return None
+
+
+def why_no_gpu() -> str | None:
+    """Why no CUDA device can be used, or None when one can."""
+    return None if torch.cuda.is_available() else "there is no usable CUDA device"
+
+
+NEEDS = {"hub": why_no_hub, "gpu": why_no_gpu}
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, with the reason, what this machine cannot run."""
+    for marker, why_not in NEEDS.items():
+        if item.get_closest_marker(marker) and (reason := why_not()):
+            pytest.skip(reason)
