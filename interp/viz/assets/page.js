@@ -1,0 +1,102 @@
+"use strict";
+// Draws the views of a page, each when it comes near the window: a page of thirty figures opens at once.
+// A view is <div data-draw="painter" id="X"></div> with its data in <script type="application/json" id="X-data">.
+(() => {
+  const PLOTLY_CONFIG = {
+    responsive: true,
+    displayModeBar: "hover",
+    displaylogo: false,
+    showSendToCloud: false, // by default a button uploads the chart
+    plotlyServerURL: "",
+    modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"],
+    toImageButtonOptions: { format: "svg", filename: "figure" },
+  };
+  const painters = {};
+  let stages = 0;
+
+  const element = (tag, className, text) => {
+    const made = document.createElement(tag);
+    if (className) made.className = className;
+    if (text !== undefined) made.textContent = text;
+    return made;
+  };
+
+  // One <select> per chooser ("layer", "prompt"); calls show(index into pages) at once and on every change.
+  const choosers = (view, names, show) => {
+    const bar = element("div", "choosers");
+    const selects = names.map(([name, labels]) => {
+      const label = element("label", "", name + " ");
+      const select = element("select");
+      labels.forEach((text, i) => select.add(new Option(text, i)));
+      label.append(select);
+      bar.append(label);
+      return select;
+    });
+    const update = () => show(selects.reduce((index, s, i) => index * names[i][1].length + s.selectedIndex, 0));
+    selects.forEach((select) => select.addEventListener("change", update));
+    if (selects.length) view.append(bar);
+    return update;
+  };
+
+  const filled = (stage) =>
+    new Promise((done, failed) => {
+      const start = performance.now();
+      const look = () => {
+        if (stage.firstElementChild) return done();
+        if (performance.now() - start > 20000) return failed(new Error("nothing was drawn"));
+        setTimeout(look, 30);
+      };
+      look();
+    });
+
+  painters.plotly = (view, { data, layout }) => Plotly.newPlot(view, data, layout, PLOTLY_CONFIG);
+
+  // React takes over the element it renders into, so every change of page gets a new one.
+  painters.circuitsvis = (view, { component, choosers: names, pages }) => {
+    const body = element("div", "pages");
+    let drawn = Promise.resolve();
+    const show = (index) => {
+      body.replaceChildren();
+      const made = pages[index].map(({ label, props }) => {
+        if (label) body.append(element("div", "label", label));
+        const stage = element("div", "stage " + component);
+        stage.id = "stage-" + stages++;
+        body.append(stage);
+        CircuitsVis.render(stage.id, CircuitsVis[component], props);
+        return filled(stage);
+      });
+      drawn = Promise.all(made);
+    };
+    const update = choosers(view, names, show);
+    view.append(body);
+    update();
+    return drawn;
+  };
+
+  const draw = async (view) => {
+    if (view.dataset.state) return;
+    view.dataset.state = "drawing";
+    try {
+      const data = JSON.parse(document.getElementById(view.id + "-data").textContent);
+      await painters[view.dataset.draw](view, data);
+      view.dataset.state = "drawn";
+    } catch (error) {
+      view.dataset.state = "failed";
+      view.append(element("p", "failed", "This view could not be drawn: " + error.message));
+      console.error(error);
+    }
+  };
+
+  const views = () => [...document.querySelectorAll("[data-draw]")];
+  const drawAll = () => Promise.all(views().map(draw));
+  window.interpViews = { painters, element, choosers, drawAll };
+
+  document.addEventListener("DOMContentLoaded", () => {
+    const near = new IntersectionObserver(
+      (entries) => entries.filter((e) => e.isIntersecting).forEach((e) => (near.unobserve(e.target), draw(e.target))),
+      { rootMargin: "700px" },
+    );
+    views().forEach((view) => near.observe(view));
+  });
+  window.addEventListener("beforeprint", drawAll);
+})();

@@ -1,0 +1,161 @@
+"""Looking at pages: screenshots, and a check that a page really draws what it says and asks nothing of the network."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from interp.errors import InputError
+from interp.viz import devtools
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+
+# What a page shows, counted after everything is drawn. A canvas counts as painted when its pixels are not all the same.
+SELECTORS = {
+    "views": "[data-draw]",
+    "failed": "[data-draw][data-state=failed]",
+    "plotly": ".js-plotly-plot .main-svg",
+    "heatmaps": ".js-plotly-plot .heatmaplayer image",
+    "tokens": ".colored-tokens > span",
+    "canvases": "canvas",
+}
+_PAINTED = """[...document.querySelectorAll('canvas')].filter((canvas) => {
+  if (!canvas.width || !canvas.height || !canvas.getClientRects().length) return false;
+  const pixels = new Uint32Array(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.buffer);
+  return pixels.some((pixel) => pixel !== pixels[0]);
+}).length"""
+_DRAW = """(async () => {
+  if (window.interpViews) await window.interpViews.drawAll();
+  await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+})()"""
+_LOCAL = ("file:", "data:", "blob:", "about:", "chrome:", "devtools:")
+
+
+@dataclass(frozen=True)
+class PageCheck:
+    """What a browser saw.
+
+    errors: console errors, uncaught exceptions and violations of the page's policy. outside: addresses outside the file
+    that the page asked for, or tried to. counts: elements by name, see SELECTORS, and "painted" canvases. text: the
+    visible text of the page.
+    """
+
+    errors: tuple[str, ...]
+    outside: tuple[str, ...]
+    counts: Mapping[str, int]
+    text: str
+
+
+def find_browser() -> str:
+    """The path of an installed Chromium or Chrome. Raises InputError when there is none."""
+    return devtools.find(NAMES)
+
+
+def screenshot(
+    html_path: str | Path,
+    png_path: str | Path,
+    width: int = 1280,
+    height: int | None = None,
+    *,
+    timeout: float = 120,
+) -> Path:
+    """A picture of a page as a reader without a network sees it; without a `height`, of the whole page.
+
+    Returns `png_path`. Raises InputError when no browser is installed or there is no such page, TimeoutError when
+    drawing takes too long.
+    """
+    from interp.runs.paths import atomic_write
+
+    with _opened(html_path, width, height or 900, timeout) as session:
+        if height is None:
+            height = min(int(session.evaluate("document.documentElement.scrollHeight")), 16000)
+            _resize(session, width, height)
+            session.evaluate(_DRAW)
+        session.listen(0.3)  # charts that follow their size are drawn again
+        answer = session.call("Page.captureScreenshot", format="png")
+    atomic_write(Path(png_path), base64.b64decode(answer["data"]))
+    return Path(png_path)
+
+
+def check_page(
+    html_path: str | Path, *, selectors: Mapping[str, str] | None = None, width: int = 1280, timeout: float = 120
+) -> PageCheck:
+    """Open a page without a network, draw all its views, and report errors, outside requests and what was drawn.
+
+    selectors: further CSS selectors to count, by name. Raises InputError when no browser is installed.
+    """
+    with _opened(html_path, width, 900, timeout) as session:
+        session.listen(0.3)
+        wanted = {**SELECTORS, **(selectors or {})}
+        counts = {name: _count(session, css) for name, css in wanted.items()}
+        counts["painted"] = int(session.evaluate(_PAINTED))
+        text = str(session.evaluate("document.body.innerText"))
+        events = session.events
+    errors, refused = _errors(events)
+    outside = dict.fromkeys([*_requests(events), *refused])
+    return PageCheck(tuple(errors), tuple(outside), counts, text)
+
+
+@contextmanager
+def _opened(html_path: str | Path, width: int, height: int, timeout: float) -> Iterator[devtools.Session]:
+    """A tab with the page, everything drawn."""
+    path = Path(html_path).resolve()
+    if not path.is_file():
+        raise InputError(f"there is no page {path}")
+    with devtools.browse(find_browser(), timeout) as session:
+        for domain in ("Page", "Runtime", "Log", "Network"):
+            session.call(f"{domain}.enable")
+        _resize(session, width, height)
+        session.call("Page.navigate", url=path.as_uri())
+        session.wait_for("Page.loadEventFired")
+        session.evaluate(_DRAW)
+        yield session
+
+
+def _count(session: devtools.Session, css: str) -> int:
+    return int(session.evaluate(f"document.querySelectorAll({json.dumps(css)}).length"))
+
+
+def _resize(session: devtools.Session, width: int, height: int) -> None:
+    session.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+
+def _requests(events: list[devtools.Message]) -> Iterator[str]:
+    """Addresses the page asked for that are not inside it, the page itself apart."""
+    opened = False
+    for event in events:
+        if event.get("method") != "Network.requestWillBeSent":
+            continue
+        url = event["params"]["request"]["url"]
+        if url.startswith("file:") and not opened:
+            opened = True  # the page
+        elif url.startswith("file:") or not url.startswith(_LOCAL):
+            yield url
+
+
+def _errors(events: list[devtools.Message]) -> tuple[list[str], list[str]]:
+    """Error texts, and the addresses of requests that the page's policy refused."""
+    errors: list[str] = []
+    refused: list[str] = []
+    for event in events:
+        method, params = event.get("method"), event.get("params", {})
+        if method == "Runtime.exceptionThrown":
+            details = params["exceptionDetails"]
+            errors.append(details.get("exception", {}).get("description") or details["text"])
+        elif method == "Runtime.consoleAPICalled" and params["type"] in ("error", "assert"):
+            errors.append(" ".join(_described(argument) for argument in params["args"]))
+        elif method == "Log.entryAdded" and params["entry"]["level"] == "error":
+            entry = params["entry"]
+            errors.append(entry["text"])
+            if entry.get("source") == "security":
+                refused.append(entry["text"])
+    return errors, refused
+
+
+def _described(argument: Mapping[str, Any]) -> str:
+    return str(argument.get("value", argument.get("description", argument.get("type"))))

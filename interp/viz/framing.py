@@ -1,0 +1,54 @@
+"""What figures of every kind share: titles, names of series, hover texts, reference lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from interp.viz import theme
+from interp.viz.arranging import Arranged, labels_of, title_of
+from interp.viz.text import for_plotly
+
+if TYPE_CHECKING:
+    from interp.results import Axis, Plot
+
+
+def title(plot: Plot) -> dict[str, Any]:
+    """The figure's title, at the top left whatever its height."""
+    return {"text": for_plotly(plot.title), "y": 1, "yanchor": "top", "yref": "container", "pad": {"t": 10, "l": 12}}
+
+
+def name_of(axis: Axis | None, label: str | int, limit: int = 28) -> str:
+    """What one label of an axis is called away from the axis: "head 3", or the label itself where it is text."""
+    return for_plotly(f"{title_of(axis)} {label}" if isinstance(label, int) else label, limit)
+
+
+def unit_of(shown: Arranged, plot: Plot) -> str:
+    """What the numbers are, for a colour bar, an axis or a hover text."""
+    return for_plotly(plot.options.get("colour_label") or shown.unit or plot.values)
+
+
+def hover(shown: Arranged, plot: Plot, *index: int) -> str:
+    """The hover text of one value: its labels, the number, its interval."""
+    where = [
+        f"{for_plotly(title_of(axis))} <b>{for_plotly(labels_of(axis)[i], 40)}</b>"
+        for axis, i in zip(shown.axes, index, strict=True)
+        if axis is not None
+    ]
+    text = f"{', '.join(where)}<br>{unit_of(shown, plot)}: <b>{theme.number(shown.data[index], 4)}</b>"
+    if shown.low is not None and shown.high is not None:
+        text += f" {theme.interval(shown.low[index], shown.high[index])}"
+    return text
+
+
+def add_references(figure: Any, plot: Plot) -> None:
+    """The dashed horizontal lines of the option `references`, named at their right end, and the zero line."""
+    for name, value in plot.options.get("references", {}).items():
+        label = f"{for_plotly(name)} {theme.number(float(value))}"
+        figure.add_hline(
+            y=float(value),
+            line={"color": theme.MUTED, "width": 1.2, "dash": "dash"},
+            annotation={"text": label, "font": {"size": 11, "color": theme.MUTED}},
+            annotation_position="top right",
+        )
+    if plot.options.get("zero_line") or plot.options.get("zero_centred"):
+        figure.add_hline(y=0, line={"color": "#7b8794", "width": 1}, layer="below")
