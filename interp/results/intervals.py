@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import Tensor
 from interp.errors import InputError
 from interp.results.axes import Values
 
-_BUDGET = 64 * 2**20
+_BUDGET = 32 * 2**20
 """Bytes that the weights of a block of resamples, or the resampled means of a block of columns, may take."""
 
 
@@ -24,7 +23,7 @@ def bootstrap_interval(
 
     Whole rows are resampled together, so differences between columns keep their pairing. The answer has the shape of
     `data` without `axis`, and its unit. One row alone says nothing about spread: the interval is then NaN; NaN in a
-    column gives NaN for that column. Memory stays below about 200 MB beside the data, whatever their size.
+    column gives NaN for that column. Memory beside the data and a copy of a block of columns stays at a few hundred MB.
     Raises InputError for no rows at all, a level outside (0, 1), or no resamples.
     """
     if not 0 < level < 1:
@@ -64,24 +63,32 @@ def mean_with_interval(values: Values, over: str = "example", seed: int = 0) -> 
 def _interval(
     columns: Float[Tensor, "n columns"], n_resamples: int, level: float, seed: int
 ) -> tuple[Float[Tensor, "columns"], Float[Tensor, "columns"]]:
-    n = columns.shape[0]
     mean = columns.mean(0)
     # Deviations from the mean keep float32 exact where it matters, and a constant column has an interval of width 0.
-    deviations = columns - mean
-    blocks = [weights @ deviations for weights in _weights(n, n_resamples, seed, columns.dtype)]
-    resampled = torch.cat(blocks).T.contiguous().numpy()  # [columns, resamples]
+    resampled = _resampled_means(columns - mean, n_resamples, seed)
     tail = (1 - level) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail], axis=-1)
+    low, high = np.quantile(resampled.numpy(), [tail, 1 - tail], axis=-1)
     return mean + torch.from_numpy(low).to(mean), mean + torch.from_numpy(high).to(mean)
 
 
-def _weights(n: int, n_resamples: int, seed: int, dtype: torch.dtype) -> Iterator[Float[Tensor, "resamples n"]]:
-    """Blocks of resampling weights: how often each row was drawn, over n. The same for every block of columns."""
+def _resampled_means(
+    columns: Float[Tensor, "n columns"], n_resamples: int, seed: int
+) -> Float[Tensor, "columns resamples"]:
+    """Mean of each column in each resample, as a matrix product with how often each row was drawn.
+
+    The draws depend on the seed alone: every block of columns sees the same resamples.
+    """
+    n = len(columns)
     generator = torch.Generator().manual_seed(seed)
-    block = max(1, _BUDGET // (n * (8 + dtype.itemsize)))
-    ones = torch.ones((), dtype=dtype)
+    means = columns.new_empty(columns.shape[1], n_resamples)
+    block = min(n_resamples, max(1, _BUDGET // (n * (8 + columns.itemsize))))
+    # One set of buffers for all blocks: fresh ones of this size fragment the heap to several times the budget.
+    drawn = torch.empty(block, n, dtype=torch.long)
+    counts = columns.new_empty(block, n)
+    one = columns.new_ones(()).expand(block, n)
     for start in range(0, n_resamples, block):
         size = min(block, n_resamples - start)
-        drawn = torch.randint(n, (size, n), generator=generator)
-        counts = torch.zeros(size, n, dtype=dtype).scatter_add_(1, drawn, ones.expand(size, n))
-        yield counts / n
+        torch.randint(n, (size, n), generator=generator, out=drawn[:size])
+        counts.zero_().scatter_add_(1, drawn[:size], one[:size])
+        means[:, start : start + size] = columns.T @ counts[:size].T
+    return means.div_(n)

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import pandas as pd
 
@@ -15,6 +15,8 @@ from interp.results import notebooks, saving, tables
 from interp.results.axes import Selection, Values, is_single
 from interp.results.plain import JSON, plain, same
 from interp.results.plots import Plot, check_plot, narrow_plot
+
+R = TypeVar("R", bound="Result")  # not typing.Self, which beartype refuses on methods that are checked one by one
 
 KINDS: dict[str, type[Result]] = {}
 """Every kind of result that has been imported so far."""
@@ -110,7 +112,7 @@ class Result:
                 return value
         raise InputError(f"this {self.kind} result keeps no values for single examples, only {', '.join(self.values)}")
 
-    def sel(self, **labels: Selection) -> Self:
+    def sel(self: R, **labels: Selection) -> R:
         """The same result narrowed to some labels: `sel(layer=5)` drops the axis, `sel(layer=[5, 6])` keeps it.
 
         Values without the axis stay as they are; values whose axis lacks the label are left out. Plots follow where
@@ -197,7 +199,7 @@ class Result:
         if not any(_has(value, axis, wanted) for value in having):
             having[0].axis(axis).indices(wanted)  # raises and names the labels
 
-    def _replace(self, **changes: Any) -> Self:
+    def _replace(self: R, **changes: Any) -> R:
         changed = replace(self, **changes)
         return _keep_kind(changed, self.kind)
 
@@ -222,9 +224,6 @@ def load(directory: str | Path) -> Result:
     except (KeyError, TypeError) as error:
         raise InputError(f"the result in {path} is damaged ({error}); delete it and compute it again") from error
     return _keep_kind(result, kind)
-
-
-R = TypeVar("R", bound=Result)
 
 
 def _keep_kind(result: R, kind: str) -> R:
