@@ -19,10 +19,14 @@ The mathematics of the kinds: Elhage et al. 2021, "A Mathematical Framework for 
 from __future__ import annotations
 
 import weakref
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
+from torch import Tensor
+
 from interp.errors import InputError, nearest
+from interp.hooks.reach import mid_stream_is_live, reached
 
 _BLOCK_HOOKS = {
     "resid_pre": "hook_resid_pre",
@@ -72,6 +76,8 @@ class Site:
 
     kind: str
     layer: int | None = None
+    # The name it was asked for by, since some names are the same place on some models only.
+    given: str | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -154,7 +160,7 @@ def as_site(name: Site | str) -> Site:
     head, _, rest = str(name).removeprefix("blocks.").partition(".")
     by_hook = {hook: kind for kind, hook in _BLOCK_HOOKS.items()} | _OTHER_NAMES
     if head.isdigit() and rest in by_hook:
-        return Site(by_hook[rest], int(head))
+        return Site(by_hook[rest], int(head), given=str(name))
     layer = head if head.isdigit() else "0"
     known = [f"blocks.{layer}.{hook}" for hook in _BLOCK_HOOKS.values()] + list(_MODEL_HOOKS.values())
     raise InputError(f"there is no site called {name!r}{nearest(name, known)}")
@@ -187,6 +193,8 @@ def shape(model: Any, site: Site | str) -> dict[str, int | None]:
 
 # hook_dict of a bridge walks and sorts thousands of names; once a model is enough.
 _POINTS: weakref.WeakKeyDictionary[Any, dict[str, Any]] = weakref.WeakKeyDictionary()
+_REACHED: weakref.WeakKeyDictionary[Any, frozenset[str]] = weakref.WeakKeyDictionary()
+_LIVE_MID: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
 
 
 def hook_points(model: Any) -> dict[str, Any]:
@@ -196,10 +204,51 @@ def hook_points(model: Any) -> dict[str, Any]:
     return _POINTS[model]
 
 
+def reached_hooks(model: Any) -> frozenset[str]:
+    """The hooks of sites that a forward pass of this model really comes by; tried once a model, on two tokens."""
+    if model not in _REACHED:
+        points = hook_points(model)
+        layers = range(int(model.cfg.n_layers))
+        names = [
+            *_MODEL_HOOKS.values(),
+            *(f"blocks.{layer}.{hook}" for layer in layers for hook in _BLOCK_HOOKS.values()),
+        ]
+        _REACHED[model] = reached(model, points, [name for name in names if name in points])
+    return _REACHED[model]
+
+
 def hook_point(model: Any, site: Site) -> Any:
     """The model's hook point of a site; raises InputError as `check` does."""
     check(model, site)
-    return hook_points(model)[site.hook]
+    point = hook_points(model)[site.hook]
+    return MidStream(point, model, site.layer or 0) if site.kind == "resid_mid" else point
+
+
+class MidStream:
+    """The hook point of `resid_mid`, through which a write reaches the whole residual stream.
+
+    The bridge's own hook sits at the input of the second norm: a new tensor returned there is what the MLP reads,
+    while the stream goes on past it unchanged. Writing into the tensor itself changes both, gradients included.
+    """
+
+    def __init__(self, point: Any, model: Any, layer: int) -> None:
+        self.point = point
+        self.fwd_hooks = point.fwd_hooks
+        if model not in _LIVE_MID:
+            _LIVE_MID[model] = mid_stream_is_live(model, hook_points(model), layer)
+        self._live = _LIVE_MID[model]
+
+    def add_hook(self, function: Callable[..., Tensor | None]) -> Any:
+        """As the hook point's own, with the new values written into the stream."""
+
+        def write_through(value: Tensor, hook: Any) -> None:
+            new = function(value, hook=hook)
+            if new is not None and new is not value:
+                if not self._live:
+                    raise InputError("this model's 'resid_mid' can only be read; write to attn_out or resid_post")
+                value.copy_(new)
+
+        return self.point.add_hook(write_through)
 
 
 def has_live_scores(model: Any, layer: int) -> bool:
@@ -219,10 +268,14 @@ def check(model: Any, site: Site | str, heads: Any = None) -> None:
     n_layers = int(model.cfg.n_layers)
     if site.layer is not None and not 0 <= site.layer < n_layers:
         raise InputError(f"layer {site.layer} of {site.kind!r} does not exist: the layers are 0 to {n_layers - 1}")
-    points = hook_points(model)
-    if site.hook not in points:
-        here = [kind for kind in KINDS if Site(kind, None if kind in _MODEL_HOOKS else site.layer).hook in points]
+    hooks = reached_hooks(model)
+    if site.hook not in hooks:
+        layer = site.layer or 0
+        here = [kind for kind in KINDS if Site(kind, None if kind in _MODEL_HOOKS else layer).hook in hooks]
         raise InputError(f"this model has no site {site.kind!r}{nearest(site.kind, here)}")
+    points = hook_points(model)
+    if site.given in points and points[site.given] is not points[site.hook]:
+        raise InputError(f"on this model {site.given!r} is not {site.kind!r}, which is {site.hook!r}; name that one")
     if site.kind == "scores" and not has_live_scores(model, site.layer or 0):
         raise InputError("this model computes its attention scores out of reach; use sites.pattern, after the softmax")
     if heads is None:
