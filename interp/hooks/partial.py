@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from interp.errors import InputError
+from interp.hooks.reach import embedding_device, unhooked
 from interp.hooks.readout import Readout
 from interp.hooks.sites import hook_points
 
@@ -105,17 +106,15 @@ def run(
     cache = None if past is None else past.as_cache(start, x.shape[0])
     if readout is not None and x.shape[0] != readout.positions.shape[0]:
         readout = readout.repeat(x.shape[0] // readout.positions.shape[0])
-    with _skipping(model, start):
-        if stop is not None and stop < n_layers:
-            return _forward(model, x, start, cache, stop_at_layer=stop)
-        if stop == n_layers:
-            return _until(model, f"blocks.{n_layers - 1}.hook_resid_post", x, start, cache)
-        if readout is None:
-            return _forward(model, x, start, cache)
-        local = Readout(readout.positions.to(x.device) - first_position, readout.columns)
-        if not can_read_narrowly(model):
-            return local.gather(_forward(model, x, start, cache))
-        return read_out(model, _until(model, "ln_final.hook_in", x, start, cache), local)
+    if stop is not None:
+        last = f"blocks.{n_layers - 1}.hook_resid_post"
+        return _until(model, last if stop == n_layers else f"blocks.{stop}.hook_resid_pre", x, start, cache)
+    if readout is None:
+        return _forward(model, x, start, cache)
+    local = Readout(readout.positions.to(x.device) - first_position, readout.columns)
+    if not can_read_narrowly(model):
+        return local.gather(_forward(model, x, start, cache))
+    return read_out(model, _until(model, "ln_final.hook_in", x, start, cache), local)
 
 
 def run_recording(model: Any, tokens: Int[Tensor, "batch pos"], readout: Readout | None) -> tuple[Tensor, KeysValues]:
@@ -188,7 +187,8 @@ def _narrow_is_exact(model: Any) -> bool:
         return False
     tokens = torch.arange(3, device=embedding_device(model))[None] % int(model.cfg.d_vocab)
     final: list[Tensor] = []
-    with hooked(hook_points(model)["ln_final.hook_in"], lambda value: final.append(value.detach().clone())):
+    points = hook_points(model)
+    with unhooked(points.values()), hooked(points["ln_final.hook_in"], lambda value: final.append(value.clone())):
         logits = model(tokens)
     columns = torch.arange(min(64, logits.shape[-1]), device=tokens.device)[None]
     readout = Readout(torch.tensor([[2]], device=tokens.device), columns)
@@ -198,25 +198,21 @@ def _narrow_is_exact(model: Any) -> bool:
     return float((ours - theirs).abs().max()) <= tolerance * spread
 
 
-def embedding_device(model: Any) -> torch.device:
-    """The device that tokens go to."""
-    return model.embed.weight.device if hasattr(model, "embed") else torch.device(model.cfg.device)
-
-
 def _bias(model: Any) -> Tensor | None:
     """The unembedding's bias, or None where the model has none."""
     bias = getattr(getattr(model.unembed, "original_component", None), "bias", None)
     return bias if isinstance(bias, Tensor) else None
 
 
-def _forward(model: Any, x: Tensor, start: int, cache: Any, stop_at_layer: int | None = None) -> Tensor:
-    keywords: dict[str, Any] = {"stop_at_layer": stop_at_layer}
-    if x.is_floating_point():
-        keywords["start_at_layer"] = start
+def _forward(model: Any, x: Tensor, start: int, cache: Any) -> Tensor:
+    keywords: dict[str, Any] = {"return_type": "logits"}
     if hasattr(model.original_model, "config"):
         # Without this a Hugging Face model fills a cache that nobody reads.
         keywords |= {"past_key_values": cache} if cache is not None else {"use_cache": False}
-    return model(x.as_subclass(Tensor), return_type="logits", **keywords)
+    if not x.is_floating_point():
+        return model(x.as_subclass(Tensor), **keywords)
+    with _entering(model, x, start):
+        return model(torch.zeros_like(x), **keywords)
 
 
 def _until(model: Any, hook: str, x: Tensor, start: int, cache: Any) -> Tensor:
@@ -234,49 +230,53 @@ def _until(model: Any, hook: str, x: Tensor, start: int, cache: Any) -> Tensor:
 
 
 @contextlib.contextmanager
-def _skipping(model: Any, start: int) -> Iterator[None]:
-    """Make the blocks before `start` pass their input through, without running them."""
-    if start == 0:
-        yield
-        return
-    as_tuple = _blocks_return_tuples(model)
+def _entering(model: Any, x: Tensor, start: int) -> Iterator[None]:
+    """Make the blocks before `start` pass anything through without running, and `start` take `x` as its input."""
+    extras = _returned_beside_hidden(model) if start else None
 
     def pass_through(*args: Any, **kwargs: Any) -> Any:
         hidden = args[0] if args else kwargs["hidden_states"]
-        return (hidden,) if as_tuple else hidden
+        return hidden if extras is None else (hidden, *extras)
 
+    def enter(module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return ((x, *args[1:]), kwargs) if args else ((), kwargs | {"hidden_states": x})
+
+    handle = model.blocks[start].register_forward_pre_hook(enter, with_kwargs=True)
     skipped = list(model.blocks[:start])
     for block in skipped:
         block.__dict__["forward"] = pass_through
     try:
         yield
     finally:
+        handle.remove()
         for block in skipped:
             del block.__dict__["forward"]
 
 
-_TUPLES: weakref.WeakKeyDictionary[Any, bool] = weakref.WeakKeyDictionary()
+_EXTRAS: weakref.WeakKeyDictionary[Any, tuple[None, ...] | None] = weakref.WeakKeyDictionary()
 
 
 @torch.no_grad()
-def _blocks_return_tuples(model: Any) -> bool:
-    """Whether the model's blocks return (hidden, ...) rather than hidden; seen once a model on a single token."""
-    if model not in _TUPLES:
-        seen: list[bool] = []
+def _returned_beside_hidden(model: Any) -> tuple[None, ...] | None:
+    """Stand-ins for what the blocks return after the hidden state, None when they return just that.
+
+    Some models read a fixed place of the tuple (GPT-J, Bloom: the attention weights). Seen once a model, on one token.
+    """
+    if model not in _EXTRAS:
+        seen: list[tuple[None, ...] | None] = []
 
         def look(module: Any, args: Any, output: Any) -> None:
-            seen.append(isinstance(output, tuple))
+            seen.append((None,) * (len(output) - 1) if isinstance(output, tuple) else None)
             raise StopForward
 
         handle = model.blocks[0].register_forward_hook(look)
         try:
-            model(torch.zeros((1, 1), dtype=torch.long, device=embedding_device(model)))
-        except StopForward:
-            pass
+            with unhooked(hook_points(model).values()), contextlib.suppress(StopForward):
+                model(torch.zeros((1, 1), dtype=torch.long, device=embedding_device(model)))
         finally:
             handle.remove()
-        _TUPLES[model] = seen[0]
-    return _TUPLES[model]
+        _EXTRAS[model] = seen[0]
+    return _EXTRAS[model]
 
 
 def _check_range(
