@@ -1,0 +1,98 @@
+"""What the commands share: the options of every command, a model, a run to keep the answer in, and its report.
+
+with answering("patch", config) as answer:
+    result = answer.step("sweep", lambda: interp.patching.sweep(answer.model, task))
+    answer.show(result.top(10), "largest effects")
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from interp.models import identity, load_model
+from interp.results import Result
+from interp.runs import Run, open_run
+
+R = TypeVar("R", bound=Result)
+
+
+@dataclass(frozen=True)
+class Options:
+    """The options that every command has."""
+
+    model: str = "smollm2-135m"
+    """A Hugging Face id, a local directory, smollm2-135m, or toy/...; `interp models` lists them."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    seed: int = 0
+    """Decides every random draw."""
+    out: str = "runs"
+    """Where run directories are kept."""
+
+
+class Answer:
+    """A command at work: its model, its run, and what it prints."""
+
+    def __init__(self, model: Any, run: Run, console: Console) -> None:
+        self.model = model
+        self.run = run
+        self.console = console
+
+    def step(self, name: str, compute: Callable[[], R]) -> R:
+        """A result of the run: loaded when an interrupted session finished it, else computed and stored."""
+        return self.run.step(name, compute)  # type: ignore[return-value]
+
+    def show(self, frame: pd.DataFrame, title: str = "") -> None:
+        """Print a short table."""
+        self.console.print(as_table(frame, title))
+
+    def say(self, text: str) -> None:
+        """Print a line as it is."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def answering(command: str, config: Options, *, title: str = "", console: Console | None = None) -> Iterator[Answer]:
+    """Load the model, open the run, and when the block ends write the report and print its path.
+
+    title: of the report (default: the command). The run's config holds every option that decides the numbers, and the
+    hash of the weights, so that an interrupted run is only resumed by the same question to the same model.
+    """
+    console = console or Console()
+    model = load_model(config.model, device=config.device)
+    settings = {name: value for name, value in asdict(config).items() if name not in ("out", "device")}
+    settings["weights_sha256"] = identity(model)["weights_sha256"]
+    with open_run(command, settings, root=config.out) as run:
+        answer = Answer(model, run, console)
+        yield answer
+        report = write_report(run, title or f"interp {command}")
+    answer.say(f"results: {run.directory}")
+    answer.say(f"report:  {report}")
+
+
+def write_report(run: Run, title: str) -> Path:
+    """One self-contained HTML page with every result of the run, in the order they were made."""
+    from interp.viz import Report  # plotly is slow to import, and most of a command's time is over by now
+
+    report = Report(title)
+    for result in run.results().values():
+        report.add(result)
+    return report.write(run.path("report.html"))
+
+
+def as_table(frame: pd.DataFrame, title: str = "") -> Table:
+    """A frame as a table for the terminal: numbers to the right, in three significant digits."""
+    table = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=None)
+    for name in frame.columns:
+        table.add_column(str(name), justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left")
+    for row in frame.itertuples(index=False):
+        table.add_row(*(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row))
+    return table

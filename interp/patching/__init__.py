@@ -1,0 +1,15 @@
+"""Activation patching: which activations, moved from one run into another, move the answer."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_NAMES = {"sweep": "sweeps", "PatchingResult": "outcome"}
+__all__ = ["PatchingResult", "sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"interp.patching.{_NAMES[name]}"), name)
+    raise AttributeError(f"module 'interp.patching' has no attribute {name!r}")

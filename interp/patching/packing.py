@@ -1,0 +1,40 @@
+"""Which cells share a forward pass.
+
+A run for a cell only has to cover the positions from the first one it changes. Cells with different first positions can
+still share a pass that begins at the earliest, which computes more tokens but starts fewer, larger matrix products.
+`pack` finds the division of least cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+# What starting one block costs besides its tokens, in tokens: Python, hooks and small kernels. Measured on two CPU
+# cores with SmolLM2-135M (about 1 ms a block against 0.03 ms a token); its exact value changes the packing little.
+OVERHEAD_TOKENS = 48
+
+
+def pack(starts: Sequence[int], end: int, rows: int, max_tokens: int) -> list[list[int]]:
+    """Divide cells among forward passes.
+
+    starts: the first position each cell's run must cover; end: the position all of them run to (exclusive); rows:
+    prompts a cell; max_tokens: most tokens a pass. Returns lists of indices into `starts`. Least total of tokens plus
+    `OVERHEAD_TOKENS` a pass, by dynamic programming over the cells sorted by start (a best division is contiguous).
+    """
+    order = sorted(range(len(starts)), key=lambda i: starts[i])
+    best = [0.0] + [float("inf")] * len(order)
+    cut = [0] * (len(order) + 1)
+    for last in range(1, len(order) + 1):
+        for first in range(last - 1, -1, -1):
+            tokens = (last - first) * rows * (end - starts[order[first]])
+            if tokens > max_tokens and last - first > 1:
+                break
+            cost = best[first] + tokens + OVERHEAD_TOKENS
+            if cost < best[last]:
+                best[last], cut[last] = cost, first
+    passes = []
+    last = len(order)
+    while last:
+        passes.append(order[cut[last] : last])
+        last = cut[last]
+    return passes[::-1]
