@@ -181,15 +181,16 @@ class PromptPairs:
         if tokenizer is None:
             raise InputError("this task has no tokenizer; give one: task.texts(model.tokenizer)")
         sides = {"clean": self.clean, "corrupt": self.corrupt}
-        return {side: [tokenizer.decode(row) for row in showing.unpadded(tokens)] for side, tokens in sides.items()}
+        return {
+            side: [showing.decoded(tokenizer, row) for row in showing.unpadded(tokens)]
+            for side, tokens in sides.items()
+        }
 
     def token_strings(self, tokenizer: Any = None, *, corrupt: bool = False) -> list[list[str]]:
         """Each token of each clean (or corrupt) prompt as text, pads left out: labels for attention and text plots."""
         tokenizer = tokenizer or self.tokenizer
-        tokens = showing.unpadded(self.corrupt if corrupt else self.clean)
-        if tokenizer is None:
-            return [[str(token) for token in row] for row in tokens]
-        return [[tokenizer.decode([token]) for token in row] for row in tokens]
+        rows = showing.unpadded(self.corrupt if corrupt else self.clean)
+        return [[showing.decoded(tokenizer, [token]) if tokenizer else str(token) for token in row] for row in rows]
 
     def __repr__(self) -> str:
         return showing.as_text(self)

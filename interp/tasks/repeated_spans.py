@@ -48,11 +48,11 @@ def repeated_text(
 ) -> PromptPairs:
     """Texts in which a span occurs twice, against the same texts with the earlier occurrence overwritten.
 
-    The longest span of tokens that occurs twice is found in every text. The clean prompt ends just before its last
-    token the second time, and that token is the answer. In the corrupt prompt the first occurrence is overwritten,
-    token by token, with words of the built-in texts that this text does not use; the distractor is what then stands in
-    the answer's place. Lengths are equal. Roles: "span" and "B1", first and last token of the earlier span; "A1", the
-    token before "B1"; "end", the same token as "A1".
+    The longest span of tokens that occurs twice is found in every text. Its last word is the answer (the first token of
+    that word), and the clean prompt ends just before it the second time. In the corrupt prompt the first occurrence is
+    overwritten, token by token, with words of the built-in texts that this text does not use; the distractor is what
+    then stands in the answer's place. Lengths are equal. Roles: "span", the first token of the earlier span; "B1", the
+    answer in it; "A1", the token before "B1"; "end", the same token as "A1".
 
     texts: your own, each with a repeated span of at least two tokens; by default `n` (10) combinations of the built-in
     FRAMES and PHRASES. Raises InputError for a text without a repeated span.
@@ -63,16 +63,18 @@ def repeated_text(
         raise InputError(f"n={n} is for the built-in texts; {len(texts)} texts make {len(texts)} pairs")
     words = wording(model, prepend_bos)
     generator = torch.Generator().manual_seed(seed)
-    filler = sorted({token for text in (*FRAMES, *PHRASES) for token in words.ids(text.replace("{}", ""))})
+    filler = _filler(words)
     clean, corrupt, spans = [], [], []
     for number, text in enumerate(texts):
         tokens = words.prompt(text)
         first, second, size = longest_repeat(tokens)
         if size < MIN_SPAN:
             raise InputError(f"text {number} has no span of {MIN_SPAN} tokens that occurs twice: {text[:60]!r}")
-        clean.append(tokens[: second + size - 1])
-        corrupt.append(_overwritten(clean[-1], first, size, filler, words, generator))
-        spans.append((first, first + size - 1, tokens[second + size - 1]))
+        # How far into the span its last word begins; words that begin the span, or none, leave its last token.
+        last = max((i for i in range(1, size) if words.begins_word(tokens[first + i])), default=size - 1)
+        clean.append(tokens[: second + last])
+        corrupt.append(_overwritten(clean[-1], first, size, filler, generator))
+        spans.append((first, first + last, tokens[second + last]))
     task = from_tokens(
         clean,
         corrupt,
@@ -113,15 +115,20 @@ def longest_repeat(tokens: Sequence[int]) -> tuple[int, int, int]:
     return best
 
 
-def _overwritten(
-    tokens: list[int], start: int, size: int, filler: list[int], words: Wording, generator: torch.Generator
-) -> list[int]:
+def _overwritten(tokens: list[int], start: int, size: int, filler: list[int], generator: torch.Generator) -> list[int]:
     """`tokens` with `size` of them from `start` replaced by different filler tokens that do not occur in them."""
-    unused = [token for token in filler if token not in tokens and not words.is_unknown([token])]
+    unused = [token for token in filler if token not in tokens]
     if len(unused) < size:
         raise InputError(f"the span to overwrite has {size} tokens and only {len(unused)} replacements are known")
     chosen = [unused[i] for i in torch.randperm(len(unused), generator=generator)[:size].tolist()]
     return [*tokens[:start], *chosen, *tokens[start + size :]]
+
+
+def _filler(words: Wording) -> list[int]:
+    """The words of the built-in texts that are single tokens."""
+    known = {word.strip(".,") for text in FRAMES + PHRASES for word in text.split()} - {"{}"}
+    tokens = {words.single_token(word, after="When") for word in known}
+    return sorted(token for token in tokens if token is not None)
 
 
 def _built_in(n: int, seed: int) -> list[str]:

@@ -11,10 +11,12 @@ from typing import Any
 import torch
 
 from interp.errors import InputError
+from interp.hooks.partial import embedding_device
 from interp.hooks.prompts import PromptTokens, prompt_tokens
+from interp.models.tokens import bos_token
 from interp.tasks.pairs import PromptPairs
 from interp.tasks.token_tensors import from_tokens
-from interp.tasks.wording import bos_ids, ordinary_tokens
+from interp.tasks.wording import ordinary_tokens
 
 
 def induction(
@@ -46,9 +48,9 @@ def induction(
     )
     repeated, redrawn = drawn[:, :length], drawn[:, length:]
     other = torch.randint(1, length - 1, (n, 1), generator=generator)  # neither the answer nor the current token
-    bos = torch.tensor(bos_ids(model) if prepend_bos else [], dtype=torch.long).expand(n, -1)
+    bos = torch.tensor([bos_token(model)] if prepend_bos else [], dtype=torch.long).expand(n, -1)
     earlier = torch.full((n,), bos.shape[1] + (n_repeats - 1) * length - 1)
-    device = _device(model)
+    device = embedding_device(model)
     return from_tokens(
         torch.cat([bos, *[repeated] * n_repeats], dim=1).to(device),
         torch.cat([bos, *[redrawn] * (n_repeats - 1), repeated], dim=1).to(device),
@@ -77,8 +79,8 @@ def repeated_random_tokens(
     vocabulary = ordinary_tokens(model)
     generator = torch.Generator().manual_seed(seed)
     drawn = vocabulary[torch.randint(len(vocabulary), (n, length), generator=generator)]
-    bos = torch.tensor(bos_ids(model) if prepend_bos else [], dtype=torch.long).expand(n, -1)
-    return prompt_tokens(torch.cat([bos, *[drawn] * n_repeats], dim=1).to(_device(model)))
+    bos = torch.tensor([bos_token(model)] if prepend_bos else [], dtype=torch.long).expand(n, -1)
+    return prompt_tokens(torch.cat([bos, *[drawn] * n_repeats], dim=1).to(embedding_device(model)))
 
 
 def _check_sizes(model: Any, n: int, length: int, n_repeats: int, prepend_bos: bool, *, shortest: int) -> None:
@@ -93,9 +95,3 @@ def _check_sizes(model: Any, n: int, length: int, n_repeats: int, prepend_bos: b
             f"{n_repeats} times {length} tokens are {total} positions and the model takes {n_ctx}; use length="
             f"{(n_ctx - int(prepend_bos)) // n_repeats} or less"
         )
-
-
-def _device(model: Any) -> torch.device:
-    from interp.hooks.partial import embedding_device
-
-    return embedding_device(model)

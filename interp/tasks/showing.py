@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -19,6 +19,11 @@ COLUMNS = ("group", "clean", "corrupt", "answer", "distractor")
 def unpadded(tokens: PromptTokens) -> list[list[int]]:
     """The real token ids of each prompt."""
     return [row[:length] for row, length in zip(tokens.tolist(), tokens.lengths.tolist())]
+
+
+def decoded(tokenizer: Any, ids: list[int]) -> str:
+    """Token ids as text, special tokens included, spaces as they are."""
+    return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False))
 
 
 def as_text(task: PromptPairs) -> str:
@@ -67,6 +72,6 @@ def _rows(task: PromptPairs) -> list[tuple[str, str, str, str, str]]:
 
 def _sets(task: PromptPairs, tokens: Tensor) -> list[str]:
     """Token sets as text; at most three tokens of each."""
-    name = (lambda token: repr(task.tokenizer.decode([token]))) if task.tokenizer else str
+    name = (lambda token: repr(decoded(task.tokenizer, [token]))) if task.tokenizer else str
     rows = [[token for token in row if token >= 0] for row in tokens.tolist()]
     return [", ".join(map(name, row[:3])) + (", ..." if len(row) > 3 else "") or "-" for row in rows]

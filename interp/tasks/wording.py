@@ -14,6 +14,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from interp.errors import InputError
+from interp.models.tokens import bos_token, tokenizer_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +53,10 @@ class Wording:
         ids = self.continuation(after, f" {word}")
         return None if ids is None or len(ids) != 1 or self.is_unknown(ids) else ids[0]
 
+    def begins_word(self, token: int) -> bool:
+        """Whether a token brings its own space; never, for tokenizers whose tokens are bare words."""
+        return str(self.tokenizer.convert_ids_to_tokens(token)).startswith(("Ġ", "▁"))
+
     def is_unknown(self, ids: list[int]) -> bool:
         """Whether a text holds words that the vocabulary lacks."""
         return getattr(self.tokenizer, "unk_token_id", None) in ids
@@ -82,19 +87,10 @@ class Wording:
 
 def wording(model: Any, prepend_bos: bool) -> Wording:
     """How this model reads text. Raises InputError for a model without a tokenizer, or without the BOS asked for."""
-    tokenizer = getattr(model, "tokenizer", None)
-    if tokenizer is None:
-        raise InputError("this model has no tokenizer to make prompts with; use interp.tasks.from_tokens(...)")
+    tokenizer = tokenizer_of(model)
     pad_id = next((i for i in (tokenizer.pad_token_id, tokenizer.eos_token_id) if i is not None), 0)
-    return Wording(tokenizer, bos_ids(model) if prepend_bos else [], pad_id, getattr(model.cfg, "n_ctx", None))
-
-
-def bos_ids(model: Any) -> list[int]:
-    """The model's BOS as a list of one id. Raises InputError where there is none."""
-    bos_id = getattr(getattr(model, "tokenizer", None), "bos_token_id", None)
-    if bos_id is None:
-        raise InputError("this model's tokenizer names no BOS token; use prepend_bos=False")
-    return [bos_id]
+    bos = [bos_token(model)] if prepend_bos else []
+    return Wording(tokenizer, bos, pad_id, getattr(model.cfg, "n_ctx", None))
 
 
 def ordinary_tokens(model: Any) -> Int[Tensor, " token"]:

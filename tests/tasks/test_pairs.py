@@ -169,7 +169,7 @@ def test_shows_itself_without_a_tokenizer(task: PromptPairs) -> None:
 class BracketTokenizer:
     """Turns token 1 into something that must be escaped."""
 
-    def decode(self, ids: list[int]) -> str:
+    def decode(self, ids: list[int], **options: object) -> str:
         return "".join({1: "<b>"}.get(token, f" w{token}") for token in ids)
 
 

@@ -61,13 +61,16 @@ def test_built_in_texts(text_model: Any, prepend_bos: bool) -> None:
         assert end == len(clean) - 1
         assert clean[a1] == clean[end]
         assert clean[b1] == int(task.answers[i, 0])
-        # The prompt ends with the span but for its last token, and the span holds the phrase.
-        size = b1 - span + 1
-        assert clean[-(size - 1) :] == clean[span:b1]
-        assert any(phrase in task.tokenizer.decode(clean[span : b1 + 1]) for phrase in PHRASES)
-        # Corrupt differs at every token of the earlier span and nowhere else.
-        assert [p for p in range(len(clean)) if clean[p] != corrupt[p]] == list(range(span, b1 + 1))
-        assert not set(corrupt[span : b1 + 1]) & set(clean)
+        # The prompt ends with the span but for its last word, and the span holds the phrase.
+        assert clean[end - (a1 - span) :] == clean[span:b1]
+        differ = [p for p in range(len(clean)) if clean[p] != corrupt[p]]
+        assert differ == list(range(span, differ[-1] + 1))
+        assert any(phrase in task.tokenizer.decode(clean[span : differ[-1] + 1]) for phrase in PHRASES)
+        # Corrupt differs at every token of the earlier span and nowhere else; after the answer its word ends.
+        pieces = [task.tokenizer.decode([token]) for token in clean[span : differ[-1] + 1]]
+        assert pieces[b1 - span].startswith(" ")
+        assert not any(piece.startswith(" ") for piece in pieces[b1 - span + 1 :])
+        assert not set(corrupt[span : differ[-1] + 1]) & set(clean)
         assert corrupt[b1] == int(task.distractors[i, 0])
         assert (clean[0] == task.tokenizer.bos_token_id) == prepend_bos
 

@@ -92,7 +92,7 @@ def test_refusals(bare_model: Any, make: Any) -> None:
         make(bare_model, n=0, length=5)
     with pytest.raises(InputError, match="make no repetition"):
         make(bare_model, length=5, n_repeats=1)
-    with pytest.raises(InputError, match="prepend_bos=False"):
+    with pytest.raises(InputError, match="no tokenizer"):
         make(bare_model, length=5, prepend_bos=True)
 
 
