@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 USER_ERROR = 2
 INTERRUPTED = 130
+BROKEN_PIPE = 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:  # `interp ... | head`: what is left has no reader
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return BROKEN_PIPE
 
 
 def _run(name: str, arguments: list[str]) -> int:

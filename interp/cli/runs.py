@@ -135,7 +135,8 @@ def _print_rows(console: Console, title: str, columns: Sequence[str], rows: Sequ
 def _table(*columns: str, title: str = "") -> Table:
     table = Table(*columns, title=title or None, title_justify="left", box=None, header_style="bold", pad_edge=False)
     for column in table.columns:
-        column.overflow = "fold"  # never cut a name that is to be copied
+        column.overflow = "fold"  # never cut anything
+        column.no_wrap = column.header in ("started", "run", "step")  # to be read or copied whole
     return table
 
 

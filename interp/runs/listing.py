@@ -42,9 +42,9 @@ class RunSummary:
 
 def list_runs(root: str | Path = "runs") -> list[RunSummary]:
     """Every run under `root`, the one that was started or resumed last first. An empty list when there is no root."""
-    found = [summarise(path.parent) for path in Path(root).expanduser().glob("*/*/config.yaml")]
-    visible = [run for run in found if not run.directory.name.startswith(".")]  # hidden: still being made
-    return sorted(visible, key=lambda run: (_moment(run.active), run.directory.name), reverse=True)
+    found = [path.parent for path in Path(root).expanduser().glob("*/*/config.yaml")]
+    runs = [summarise(path) for path in found if not path.name.startswith(".")]  # hidden: still being made
+    return sorted(runs, key=lambda run: (_moment(run.active), run.directory.name), reverse=True)
 
 
 def find_run(name: str | Path, root: str | Path = "runs") -> Path:
@@ -101,10 +101,10 @@ def summarise(directory: Path) -> RunSummary:
         status=_status(events, running),
         started=events[0]["time"] if events else "",
         active=next((e["time"] for e in reversed(events) if e["event"] in ("started", "resumed")), ""),
-        seconds=sum((end - start).total_seconds() for start, end in sessions),
+        seconds=sum(((end - start).total_seconds() for start, end in sessions), 0.0),
         config=_read_config(directory),
         steps=_finished_steps(directory, events),
-        problem=f"{events[-1]['error']}: {events[-1]['message']}" if events and events[-1]["event"] == "failed" else "",
+        problem=_problem(events),
     )
 
 
@@ -114,6 +114,11 @@ def _status(events: list[dict[str, Any]], running: bool) -> Status:
     if running:
         return "running"
     return "failed" if events and events[-1]["event"] == "failed" else "interrupted"
+
+
+def _problem(events: list[dict[str, Any]]) -> str:
+    last = events[-1] if events else {}
+    return f"{last['error']}: {last['message']}" if last.get("event") == "failed" else ""
 
 
 def _sessions(events: list[dict[str, Any]]) -> list[tuple[datetime, datetime]]:

@@ -115,10 +115,13 @@ def _claimed_sibling(path: Path) -> tuple[Path, int]:
     while True:
         temporary = _sibling(path)
         temporary.mkdir()
-        held = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            held = os.open(temporary, os.O_RDONLY | os.O_DIRECTORY)
+        except FileNotFoundError:  # another writer took it for abandoned, since nobody held it yet
+            continue
         with contextlib.suppress(OSError):  # a file system without locks: nobody will take it for abandoned then
             fcntl.flock(held, fcntl.LOCK_EX)
-        if temporary.exists():  # else somebody cleared it between the two calls
+        if temporary.exists():  # else it was cleared just before the lock
             return temporary, held
         os.close(held)
 
@@ -129,7 +132,7 @@ def _take_name(temporary: Path, path: Path) -> None:
     try:
         os.rename(temporary, path)
     except OSError as error:
-        if path.is_dir():
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
             raise FileExistsError(f"{path} was made by somebody else in the meantime") from error
         raise
     _sync_directory(path.parent)

@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
 import rich.progress
 from rich.console import Console
@@ -37,7 +37,7 @@ class Progress(Generic[T]):
         if self._display is not None:
             self._display.update(self.done)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Progress[T]:
         on_screen = self._console.is_terminal or self._console.is_jupyter
         self._display = (_Bar if on_screen else _Lines)(self._console, self.description, self.total)
         return self
@@ -59,9 +59,17 @@ class Progress(Generic[T]):
                 self.advance()
 
 
+@overload
 def progress(
-    items_or_total: Iterable[T] | int, description: str, *, total: int | None = None, console: Console | None = None
-) -> Progress[T]:
+    items_or_total: int, description: str, *, total: int | None = None, console: Console | None = None
+) -> Progress[None]: ...
+@overload
+def progress(
+    items_or_total: Iterable[T], description: str, *, total: int | None = None, console: Console | None = None
+) -> Progress[T]: ...
+def progress(
+    items_or_total: Iterable[Any] | int, description: str, *, total: int | None = None, console: Console | None = None
+) -> Progress[Any]:
     """Show how far long work is, on standard error.
 
     `for batch in progress(batches, "harvesting"):` or `with progress(n_tokens, "harvesting") as bar: bar.advance(512)`.

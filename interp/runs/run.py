@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import yaml
 
@@ -123,7 +123,7 @@ class Run:
         """Let go of the run. If it is not finished, the next `open_run` with the same config resumes it."""
         self._held.close()
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> Run:
         return self
 
     def __exit__(

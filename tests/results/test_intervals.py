@@ -48,7 +48,7 @@ def test_covers_the_true_mean_about_as_often_as_it_says() -> None:
 def test_the_answer_does_not_depend_on_how_the_work_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     data = sample(7, 5, 3)
     whole = bootstrap_interval(data, 1, n_resamples=50)
-    monkeypatch.setattr(intervals, "_BUDGET", 500)  # a few columns and a few resamples at a time
+    monkeypatch.setattr(intervals, "_BUDGET", 2000)  # a few columns and a few resamples at a time
     parts = bootstrap_interval(data, 1, n_resamples=50)
     assert tuple(whole[0].shape) == (7, 3)
     for a, b in zip(whole, parts, strict=True):
