@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from interp.models.hub import cached_copy
+from interp.models.hub import cached_copy, cached_names
 from interp.models.prepared import SMOLLM2_135M, Prepared, damage, kept_bytes
 from interp.models.toy import TOYS
 
@@ -55,8 +55,7 @@ def canonical(name: str) -> str:
 
 def offline_names() -> tuple[str, ...]:
     """Names that load without the Hugging Face hub."""
-    cached = (name for name, *_ in _HUB if cached_copy(name) is not None)
-    return ("smollm2-135m", *TOYS, *cached)
+    return ("smollm2-135m", *TOYS, *cached_names())
 
 
 def catalogue_names() -> tuple[str, ...]:
@@ -65,7 +64,7 @@ def catalogue_names() -> tuple[str, ...]:
 
 
 def entries() -> Iterator[Entry]:
-    """Everything in the catalogue, our own first. Any other hub id or local directory can be loaded as well."""
+    """The catalogue and what else the hub's cache holds, our own first. Other hub ids and directories load as well."""
     for name, model in PREPARED.items():
         kept = damage(model) is None
         yield Entry(
@@ -78,7 +77,9 @@ def entries() -> Iterator[Entry]:
         )
     for name, description in TOYS.items():
         yield Entry(name, _aliases(name), description, source="toy", n_bytes=None, cached=True)
-    for name, description, n_bytes in _HUB:
+    listed = {name for name, *_ in _HUB}
+    others = [(name, "in the cache of the hub", 0) for name in cached_names() if name not in listed]
+    for name, description, n_bytes in (*_HUB, *others):
         copy = cached_copy(name)
         if copy is not None:
             n_bytes = sum(file.stat().st_size for file in copy.rglob("*") if file.is_file())

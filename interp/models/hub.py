@@ -71,17 +71,25 @@ def cached_copy(name: str, revision: str | None = None) -> Path | None:
     return directory if weights else None
 
 
+def cached_names() -> tuple[str, ...]:
+    """Names of the models that the hub's own cache holds, in alphabetical order."""
+    from huggingface_hub import constants
+
+    folders = sorted(Path(constants.HF_HUB_CACHE).glob("models--*"))
+    names = (folder.name.removeprefix("models--").replace("--", "/") for folder in folders)
+    return tuple(name for name in names if cached_copy(name) is not None)
+
+
 def _guess(name: str, ours: tuple[str, ...]) -> str:
     """The nearest known names, ours and those TransformerLens knows of, as the end of a message; else nothing."""
-    # Twins of a name under other owners would crowd out the right one, so the part after the slash counts for itself.
     known = dict.fromkeys((*ours, *_supported_names()))
     if name in known:
         return ""
+    # Twins of a name under other owners would crowd out the right one, so the part after the slash counts for itself.
     tails = {candidate.rpartition("/")[2].lower(): candidate for candidate in reversed(known)}
-    close = difflib.get_close_matches(name, known, n=2, cutoff=0.8)
-    close += [
-        tails[tail] for tail in difflib.get_close_matches(name.rpartition("/")[2].lower(), tails, n=2, cutoff=0.8)
-    ]
+    tail = name.rpartition("/")[2].lower()
+    close = difflib.get_close_matches(name, ours, n=2, cutoff=0.7) + difflib.get_close_matches(name, known, cutoff=0.8)
+    close += [tails[near] for near in difflib.get_close_matches(tail, tails, cutoff=0.8)]
     close = list(dict.fromkeys(close))[:3]
     return f"; did you mean {' or '.join(repr(candidate) for candidate in close)}?" if close else ""
 

