@@ -11,7 +11,9 @@ from typing import Any
 
 _NAMES = {
     "Metric": "metric",
+    "Behaviour": "behaving",
     "PromptPairs": "pairs",
+    "behaviour": "behaving",
     "for_toy": "toys",
     "from_jsonl": "jsonl",
     "from_tokens": "token_tensors",
@@ -21,8 +23,10 @@ _NAMES = {
     "repeated_text": "repeated_spans",
 }
 __all__ = [
+    "Behaviour",
     "Metric",
     "PromptPairs",
+    "behaviour",
     "for_toy",
     "from_jsonl",
     "from_tokens",

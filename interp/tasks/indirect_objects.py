@@ -86,6 +86,7 @@ def ioi(
         pad_id=words.pad_id,
         prepend_bos=prepend_bos,
         name="ioi",
+        n_vocab=int(model.cfg.d_vocab),
         seed=seed,
         settings={
             "corruption": corruption,

@@ -22,6 +22,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import InputError, unknown
+from interp.hooks.prompts import real_tokens
 from interp.hooks.readout import Readout
 from interp.tasks import scores
 from interp.tasks.metric import Metric
@@ -98,7 +99,7 @@ def kl_to_clean(model: Any, task: Answered, *, position: str = "end", batch_size
     0 on the clean run itself, and larger the further a run is from it, so lower is cleaner. Runs the model once on the
     clean prompts (`batch_size` at a time) and keeps their log-probabilities, [batch, vocab] floats.
     """
-    from interp.hooks import partial
+    from interp.hooks import partial  # here, since it brings in the model library, which tokens and scores do without
 
     positions = _position(task, position)[:, None]
     readout = Readout(positions, None)
@@ -138,8 +139,6 @@ def token_losses(
     logits: Float[Tensor, "*runs batch pos vocab"], tokens: Int[Tensor, "batch pos"]
 ) -> Float[Tensor, "*runs batch pos-1"]:
     """-log p of every next token, in nats; NaN where that token is a pad (when `tokens` are PromptTokens)."""
-    from interp.hooks.prompts import real_tokens
-
     targets = tokens[:, 1:].expand(*logits.shape[:-3], -1, -1)
     picked = logits[..., :-1, :].log_softmax(-1).gather(-1, targets[..., None]).squeeze(-1)
     return (-picked).masked_fill(~real_tokens(tokens)[:, 1:], float("nan"))
