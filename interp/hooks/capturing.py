@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,17 +26,23 @@ class Activations(Mapping[AnySite, Tensor]):
     """Captured activations by site: a read-only mapping that also answers to hook names.
 
     Values are [batch, pos, ...] (attention: [batch, head, query, key]), copies that share nothing with the model.
-    `tokens` are the tokens they come from; `positions` the ones kept, Int[batch, kept], or None for all; `logits` the
-    readout's values [batch, read] when one was asked for.
+    `tokens` are the tokens they come from; `positions` the ones kept, Int[batch, kept], or None for all; `single`
+    whether one was kept and its dimension dropped; `logits` the readout's values [batch, read] when asked for.
     """
 
     def __init__(
-        self, values: dict[AnySite, Tensor], tokens: Tensor, positions: Tensor | None, logits: Tensor | None = None
+        self,
+        values: dict[AnySite, Tensor],
+        tokens: Tensor,
+        positions: Tensor | None,
+        logits: Tensor | None = None,
+        single: bool = False,
     ) -> None:
         self._values = values
         self.tokens = tokens
         self.positions = positions
         self.logits = logits
+        self.single = single
 
     def __getitem__(self, site: AnySite | str) -> Tensor:
         wanted = as_any_site(site)
@@ -43,6 +50,12 @@ class Activations(Mapping[AnySite, Tensor]):
             held = ", ".join(str(name) for name in list(self._values)[:8])
             raise InputError(f"{wanted} was not captured; captured are: {held}")
         return self._values[wanted]
+
+    def get(self, site: Any, default: Any = None) -> Any:
+        """What was captured at a site, or the default."""
+        if site in self:
+            return self[site]
+        return default
 
     def __contains__(self, site: object) -> bool:
         try:
@@ -77,31 +90,50 @@ def capture(
     `interp.hooks.selecting`); a single one drops the position dimension; of attention the rows of those queries are
     kept. readout: also run to the end and keep these logits in `.logits`, [batch, read]. gradients: the values stay in
     the graph, so that `torch.autograd.grad(task.metric.score(acts.logits).sum(), list(acts.values()))` gives the
-    gradient of a metric at every site. batch_size: rows a forward pass (default: all at once).
+    gradient of a metric at every site; at latents it is the effect of writing them with error="keep". batch_size: rows
+    a forward pass (default: all at once).
     Inside `intervene`, what is read is what the interventions made of it. Raises InputError for a site the model does
-    not have or does not reach, and for gradients together with positions or several batches.
+    not have or does not reach, for gradients together with positions or several batches, and for several batches
+    inside an intervention that tells rows apart.
     """
     wanted = [as_any_site(site) for site in ([sites] if isinstance(sites, Site | LatentSite | str) else sites)]
     if not wanted:
         raise InputError("no sites were given; name at least one, for example interp.sites.resid_post(5)")
     if tokens.ndim != 2 or tokens.is_floating_point() or tokens.numel() == 0:
         raise InputError(f"tokens must be integers [batch, pos], not {tokens.dtype} {tuple(tokens.shape)}")
-    step = batch_size or tokens.shape[0]
+    step = _rows_a_pass(model, tokens.shape[0], batch_size)
     if gradients and (positions is not None or step < tokens.shape[0]):
         raise InputError("gradients need whole activations in one pass; leave positions and batch_size out")
     prompts = tokens if isinstance(tokens, PromptTokens) else None
     keep = None if positions is None else position_index(positions, tokens.shape[0], tokens.shape[1], prompts)
-    plain = tokens.as_subclass(Tensor).to(embedding_device(model))
+    device = embedding_device(model)
+    placed = tokens.to(device) if prompts is None else prompts.moved_to(device)
+    pieces = []
     with torch.set_grad_enabled(gradients):
-        pieces = [
-            _capture_rows(model, plain[part], wanted, keep, part, readout, gradients)
-            for part in (slice(i, i + step) for i in range(0, plain.shape[0], step))
-        ]
+        for part in (slice(i, i + step) for i in range(0, tokens.shape[0], step)):
+            rows = placed.rows(part) if isinstance(placed, PromptTokens) else placed[part]
+            kept, read = None if keep is None else keep[part], None if readout is None else readout.rows(part)
+            pieces.append(_capture_rows(model, rows, wanted, kept, read, gradients))
     values = {site: _joined([piece[0][site] for piece in pieces]) for site in wanted}
-    if keep is not None and _is_single(positions):
+    single = keep is not None and _is_single(positions)
+    if single:
         values = {site: value.squeeze(site.pos_dim) for site, value in values.items()}
     logits = None if readout is None else _joined([piece[1] for piece in pieces])
-    return Activations(values, tokens, keep, logits)
+    return Activations(values, tokens, keep, logits, single)
+
+
+# Labels of the interventions at work on a model that tell rows apart: a pass over some of the rows would mix them up.
+TELLING_ROWS_APART: weakref.WeakKeyDictionary[Any, list[str]] = weakref.WeakKeyDictionary()
+
+
+def _rows_a_pass(model: Any, n_rows: int, batch_size: int | None) -> int:
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"batch_size is the number of rows a forward pass, at least 1, not {batch_size}")
+    step = min(batch_size or n_rows, n_rows)
+    labels = TELLING_ROWS_APART.get(model)
+    if step < n_rows and labels:
+        raise InputError(f"{labels[0]!r} tells the rows apart; leave batch_size out, so that one pass has them all")
+    return step
 
 
 def _joined(pieces: Sequence[Any]) -> Tensor:
@@ -116,8 +148,7 @@ def _capture_rows(
     model: Any,
     tokens: Tensor,
     sites: list[AnySite],
-    keep: Tensor | None,
-    part: slice,
+    kept_positions: Tensor | None,
     readout: Readout | None,
     gradients: bool,
 ) -> tuple[dict[AnySite, Tensor], Tensor | None]:
@@ -127,12 +158,14 @@ def _capture_rows(
     for site in sites:
         by_hook.setdefault(plain_site(site).hook, []).append(site)
     missing = set(by_hook)
-    kept_positions = None if keep is None else keep[part]
 
     def reader(name: str) -> Callable[[Tensor], Tensor | None]:
         def read(value: Tensor) -> Tensor | None:
             for site in by_hook[name]:
-                found[site], value = _read(value, site, kept_positions, gradients)
+                if gradients:
+                    found[site], value = _read_with_gradients(value, site)
+                else:
+                    found[site] = _read(value, site, kept_positions)
             missing.discard(name)
             if not missing and readout is None:
                 raise StopForward
@@ -144,30 +177,48 @@ def _capture_rows(
     with contextlib.ExitStack() as stack:
         for name, here in by_hook.items():
             stack.enter_context(hooked(hook_point(model, plain_site(here[0])), reader(name)))
+        for site in sites if gradients else ():
+            if isinstance(site, LatentSite) and site.write_site != site.site:
+                stack.enter_context(hooked(hook_point(model, site.write_site), _writer(site, found)))
         # Without a readout this never unembeds: the last site ends the pass.
         with contextlib.suppress(StopForward):
-            logits = run(model, tokens, readout=None if readout is None else readout.rows(part))
+            logits = run(model, tokens, readout=readout)
     if missing:
         raise InputError(f"this model never reaches {sorted(missing)[0]!r}; choose another site")
     return found, logits
 
 
-def _read(value: Tensor, site: AnySite, keep: Tensor | None, gradients: bool) -> tuple[Tensor, Tensor]:
-    """What is kept of an activation, and what goes on through the model (the same numbers)."""
-    if gradients:
-        # The first copies become leaves, since the parameters ask for no gradients.
-        value = value.clone() if value.requires_grad else value.detach().clone().requires_grad_(True)
-        if not isinstance(site, LatentSite):
-            return value, value
-        latents = site.codec.encode(value)
-        decoded = site.codec.decode(latents)
-        # Gradients reach the latents; the part the codec does not reproduce goes on as a constant.
-        return latents, decoded + (value - decoded).detach()
-    if keep is not None:
-        kept = _at_positions(value, site.pos_dim, keep.to(value.device))
-    else:
-        kept = value if isinstance(site, LatentSite) else value.clone()
-    return (site.codec.encode(kept) if isinstance(site, LatentSite) else kept), value
+def _read(value: Tensor, site: AnySite, keep: Tensor | None) -> Tensor:
+    """What is kept of an activation, sharing no memory with it."""
+    kept = value if keep is None else _at_positions(value, site.pos_dim, keep.to(value.device))
+    if isinstance(site, LatentSite):
+        kept = site.codec.encode(kept)
+    shared = kept.untyped_storage().data_ptr() == value.untyped_storage().data_ptr()
+    return kept.clone() if shared else kept
+
+
+def _read_with_gradients(value: Tensor, site: AnySite) -> tuple[Tensor, Tensor]:
+    """What is kept of an activation, and what goes on through the model (the same numbers, in the graph)."""
+    if isinstance(site, LatentSite):
+        # A leaf beside the stream: what lies before the latents keeps its whole gradient, in which the part that the
+        # codec does not reproduce counts as well.
+        with torch.no_grad():
+            latents = site.codec.encode(value).detach().clone()
+        latents.requires_grad_(True)
+        return latents, _with_latents(value, site, latents) if site.write_site == site.site else value
+    # The first copies become leaves, since the parameters ask for no gradients.
+    value = value.clone() if value.requires_grad else value.detach().clone().requires_grad_(True)
+    return value, value
+
+
+def _writer(site: LatentSite, found: dict[AnySite, Tensor]) -> Callable[[Tensor], Tensor]:
+    return lambda value: _with_latents(value, site, found[site])
+
+
+def _with_latents(value: Tensor, site: LatentSite, latents: Tensor) -> Tensor:
+    """The same numbers, as if the latents had been written with error="keep"."""
+    decoded = site.codec.decode(latents)
+    return value + (decoded - decoded.detach())
 
 
 def _at_positions(value: Tensor, dim: int, keep: Int[Tensor, "batch kept"]) -> Tensor:

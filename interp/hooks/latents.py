@@ -42,7 +42,8 @@ class LatentSite:
 
     site: where the codec reads. error: what becomes of the part of the activation that the codec does not reproduce
     when latents are written: "keep" adds the change of the decoded latents to the activation (unedited latents leave
-    the model exactly as it was), "drop" puts the decoded latents in its place.
+    the model exactly as it was), "drop" puts the decoded latents in its place, in the rows and at the positions that
+    the intervention names.
     """
 
     site: Site

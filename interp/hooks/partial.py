@@ -210,7 +210,7 @@ def _forward(model: Any, x: Tensor, start: int, cache: Any) -> Tensor:
         # Without this a Hugging Face model fills a cache that nobody reads.
         keywords |= {"past_key_values": cache} if cache is not None else {"use_cache": False}
     if not x.is_floating_point():
-        return model(x.as_subclass(Tensor), **keywords)
+        return model(x, **keywords)
     with _entering(model, x, start):
         return model(torch.zeros_like(x), **keywords)
 
@@ -298,5 +298,13 @@ def _check_range(
     for name, batch in (("past", past and past.keys[0].shape[0]), ("readout", readout and readout.positions.shape[0])):
         if batch and x.shape[0] % batch:
             raise InputError(f"the batch of {x.shape[0]} is no multiple of the {name}'s batch of {batch}")
+    first = 0 if past is None else past.length
+    if readout is not None and readout.positions.device.type == "cpu":
+        outside = (readout.positions < first) | (readout.positions >= first + x.shape[1])
+        if bool(outside.any()):
+            bad = int(readout.positions[outside][0])
+            raise InputError(
+                f"the readout's position {bad} is not among those that run, {first} to {first + x.shape[1] - 1}"
+            )
     if past is not None and not has_suffix_runs(model):
         raise InputError("this model keeps no plain key/value cache; run it over all positions instead")

@@ -27,6 +27,22 @@ class PromptTokens(torch.Tensor):
     # Results of operations are plain tensors; see the class docstring.
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
+    def rows(self, index: slice) -> PromptTokens:
+        """Some of the prompts, with what is known of them."""
+        return prompt_tokens(
+            self.as_subclass(Tensor)[index],
+            lengths=self.lengths[index],
+            positions={role: at[index] for role, at in self.positions.items()},
+            groups=self.groups[index],
+        )
+
+    def moved_to(self, device: torch.device | str) -> PromptTokens:
+        """The same prompts on a device."""
+        plain = self.as_subclass(Tensor)
+        if plain.device == torch.device(device):
+            return self
+        return prompt_tokens(plain.to(device), lengths=self.lengths, positions=self.positions, groups=self.groups)
+
 
 def prompt_tokens(
     tokens: Int[Tensor, "batch pos"],

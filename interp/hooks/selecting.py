@@ -31,13 +31,15 @@ def position_index(
     if positions is None:
         return torch.arange(n_pos).expand(batch, n_pos)
     if isinstance(positions, Tensor):
+        if positions.dtype == torch.bool:
+            return _index_of_mask(positions.cpu(), batch, n_pos)
         index = positions[:, None] if positions.ndim == 1 else positions
         if index.ndim != 2 or index.shape[0] != batch or index.is_floating_point():
             raise InputError(
                 f"a tensor of positions must be integers [batch] or [batch, k] with batch {batch}, "
                 f"not {tuple(positions.shape)}"
             )
-        return _inside(index.cpu(), n_pos, None)
+        return _inside(index.cpu(), n_pos, _lengths(batch, n_pos, prompts))
     items: list[int | str] = [positions] if isinstance(positions, int | str) else [*positions]
     if not items:
         raise InputError("the list of positions is empty; leave positions out to mean all of them")
@@ -58,14 +60,28 @@ def _one_position(item: int | str, batch: int, n_pos: int, prompts: PromptTokens
         if named.shape[0] != batch:
             raise InputError(f"the named positions are of {named.shape[0]} prompts, the batch has {batch}")
         return named
-    fits = prompts is not None and prompts.shape[0] == batch
-    lengths = prompts.lengths.cpu() if prompts is not None and fits else torch.full((batch,), n_pos)
-    return _inside(torch.full((batch,), int(item)), n_pos, lengths)
+    return _inside(torch.full((batch,), int(item)), n_pos, _lengths(batch, n_pos, prompts))
 
 
-def _inside(index: Tensor, n_pos: int, lengths: Tensor | None) -> Tensor:
-    ends = lengths if lengths is not None else torch.full((index.shape[0],), n_pos)
-    ends = ends.view(-1, *[1] * (index.ndim - 1))
+def _lengths(batch: int, n_pos: int, prompts: PromptTokens | None) -> Int[Tensor, " batch"]:
+    """Where each prompt ends, which is what negative positions count from."""
+    if prompts is not None and prompts.shape[0] == batch:
+        return prompts.lengths.cpu()
+    return torch.full((batch,), n_pos)
+
+
+def _index_of_mask(mask: Tensor, batch: int, n_pos: int) -> Int[Tensor, "batch chosen"]:
+    """The positions where a mask is True, which must be as many in every prompt to make a tensor."""
+    if mask.shape != (batch, n_pos):
+        raise InputError(f"a mask of positions must be [batch, pos] = {(batch, n_pos)}, not {tuple(mask.shape)}")
+    counts = mask.sum(1)
+    if bool((counts != counts[0]).any()) or int(counts[0]) == 0:
+        raise InputError(f"the mask chooses {counts.tolist()} positions of the prompts; choose as many in each, over 0")
+    return mask.nonzero()[:, 1].view(batch, -1)
+
+
+def _inside(index: Tensor, n_pos: int, lengths: Int[Tensor, " batch"]) -> Tensor:
+    ends = lengths.view(-1, *[1] * (index.ndim - 1))
     resolved = torch.where(index < 0, ends + index, index)
     if bool((resolved < 0).any()) or bool((resolved >= n_pos).any()):
         bad = int(index[(resolved < 0) | (resolved >= n_pos)][0])
@@ -90,24 +106,31 @@ def selection_mask(
     if isinstance(positions, Tensor) and positions.dtype == torch.bool:
         chosen = _fit_mask(positions.cpu(), batch, total)
     elif positions is not None:
-        # Positions that a generation has not reached yet are fine: they come with a later pass.
-        width = max(total, prompts.shape[1] if prompts is not None else 0, last_position(positions) + 1)
+        width = full_width(positions, total, prompts)
         index = position_index(positions, batch, width, prompts)
         chosen = torch.zeros((batch, width), dtype=torch.bool).scatter_(1, index, True)[:, :total]
     if rows is not None:
         keep = torch.zeros(batch, dtype=torch.bool)
         row_index = torch.as_tensor(rows)
-        if row_index.dtype != torch.bool and bool(((row_index < -batch) | (row_index >= batch)).any()):
-            raise InputError(f"row {int(row_index.max())} does not exist: the batch has {batch}")
+        wrong = [] if row_index.dtype == torch.bool else row_index[(row_index < -batch) | (row_index >= batch)].tolist()
+        if wrong or (row_index.dtype == torch.bool and row_index.shape != (batch,)):
+            what = f"row {wrong[0]} does not exist" if wrong else f"rows is a mask of {tuple(row_index.shape)}"
+            raise InputError(f"{what}: the batch has {batch}")
         keep[row_index] = True
         chosen = chosen & keep[:, None]
     return chosen[:, offset:]
 
 
+def full_width(positions: Positions, total: int, prompts: PromptTokens | None) -> int:
+    """How many positions to resolve against: ones that a generation has not reached yet come with a later pass."""
+    return max(total, prompts.shape[1] if prompts is not None else 0, last_position(positions) + 1)
+
+
 def last_position(positions: Positions) -> int:
-    """The largest position given as a number; -1 where none is (names, masks, None)."""
+    """The largest position given as a number or by a mask; -1 where none is (names, None)."""
     if isinstance(positions, Tensor):
-        return -1 if positions.dtype == torch.bool or positions.numel() == 0 else int(positions.max())
+        index = positions.nonzero()[:, -1] if positions.dtype == torch.bool else positions
+        return int(index.max()) if index.numel() else -1
     items = positions if isinstance(positions, Sequence) and not isinstance(positions, str) else [positions]
     return max((item for item in items if isinstance(item, int)), default=-1)
 
