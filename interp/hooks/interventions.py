@@ -22,8 +22,8 @@ from interp.errors import InputError
 from interp.hooks.capturing import Activations, AnySite
 from interp.hooks.latents import as_any_site
 from interp.hooks.prompts import PromptTokens
-from interp.hooks.references import Here, MeanOver, mean_of, reference_tokens, resample_of, same_rows
-from interp.hooks.selecting import Positions, position_index
+from interp.hooks.references import Donor, Here, MeanOver, mean_of, reference_tokens, resample_of, same_rows
+from interp.hooks.selecting import Positions, full_width, position_index, selection_mask
 from interp.hooks.sites import Site, has_live_scores
 
 Edit = Callable[[Tensor, Here], Tensor]
@@ -34,7 +34,8 @@ Reference = Activations | Tensor | None
 class Intervention:
     """One change to one activation: `edit` gives the new values, the selection says where they apply.
 
-    prompts: the tokens that named positions and groups refer to, where the intervention itself knows them.
+    keys: the attention keys it names, if any. prompts: the tokens that named positions and groups refer to when the
+    run's own do not say. by_row: whether the new values differ by row beyond what the selection says.
     on_model: gives the intervention in the form this model needs; most are the same on every model.
     """
 
@@ -45,11 +46,26 @@ class Intervention:
     positions: Positions = None
     rows: Any = None
     units: Sequence[int] | None = None
+    keys: Positions = None
     prompts: PromptTokens | None = None
+    by_row: bool = False
     on_model: Callable[[Any], Intervention] | None = None
 
     def __repr__(self) -> str:
         return f"Intervention({self.label})"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The named positions it refers to."""
+        given = [self.positions, self.keys]
+        items = [item for part in given for item in (part if isinstance(part, list | tuple) else [part])]
+        return tuple(item for item in items if isinstance(item, str))
+
+    @property
+    def tells_rows_apart(self) -> bool:
+        """Whether it does different things to different rows, so that the batch may not be cut."""
+        tensors = isinstance(self.positions, Tensor) or isinstance(self.keys, Tensor)
+        return self.by_row or self.rows is not None or tensors
 
 
 def ablate(
@@ -91,7 +107,9 @@ def ablate(
             f"interp.capture(model, {'task.corrupt' if value == 'counterfactual' else 'tokens'}, site)"
         )
     label = f"ablate {site} to {value}" + (f" over {mean_over}" if value == "mean" else "")
-    return Intervention(site, edits[value](reference), label, prompts=reference_tokens(reference), **chosen)
+    by_row = value != "mean"
+    edit, prompts = edits[value](reference), reference_tokens(reference)
+    return Intervention(site, edit, label, prompts=prompts, by_row=by_row, **chosen)
 
 
 def patch(
@@ -109,29 +127,38 @@ def patch(
     source_positions: take the values from these positions instead of the same ones (as many as `positions`).
     """
     site = as_any_site(site)
-    edit = same_rows(source, site)
-    if source_positions is not None:
-        if positions is None:
-            raise InputError("source_positions says where values come from; say with positions where they go")
-        edit = _moved(edit, source, site, positions, source_positions)
-    return Intervention(site, edit, f"patch {site}", heads, positions, rows, units, prompts=reference_tokens(source))
+    if source_positions is not None and positions is None:
+        raise InputError("source_positions says where values come from; say with positions where they go")
+    moves = source_positions is not None
+    edit = _moved(source, site, positions, source_positions) if moves else same_rows(source, site)
+    chosen: dict[str, Any] = {"heads": heads, "positions": positions, "rows": rows, "units": units}
+    return Intervention(site, edit, f"patch {site}", prompts=reference_tokens(source), by_row=True, **chosen)
 
 
-def _moved(
-    edit: Edit, source: Activations | Tensor, site: AnySite, positions: Positions, source_positions: Positions
-) -> Edit:
-    values = source[site] if isinstance(source, Activations) else source
-    prompts = reference_tokens(source)
+def _moved(source: Activations | Tensor, site: AnySite, positions: Positions, source_positions: Positions) -> Edit:
+    """Values from other positions of the source: the k-th of `source_positions` goes to the k-th of `positions`."""
+    donor = Donor.of(source, site)
+    if donor.single or not donor.whole:
+        raise InputError("source_positions needs a source with all of its positions; capture it without positions")
+    n_rows, n_there = donor.real.shape
+    taken_from = position_index(source_positions, n_rows, n_there, donor.prompts)
 
     def moved(x: Tensor, here: Here) -> Tensor:
-        taken_from = position_index(source_positions, values.shape[0], values.shape[1], prompts).to(x.device)
-        goes_to = position_index(positions, x.shape[0], here.offset + x.shape[1], here.prompts).to(x.device)
-        if taken_from.shape != goes_to.shape:
+        if here.base_batch % n_rows:
+            raise InputError(f"the reference has {n_rows} rows, the run {here.base_batch}; capture the same prompts")
+        n_pos = x.shape[site.pos_dim]
+        width = full_width(positions, here.offset + n_pos, here.prompts)
+        goes_to = position_index(positions, here.base_batch, width, here.prompts) - here.offset
+        if taken_from.shape[1] != goes_to.shape[1]:
             raise InputError(f"{taken_from.shape[1]} source positions for {goes_to.shape[1]} positions; give as many")
-        tail = x.shape[2:]
-        spread = (...,) + (None,) * len(tail)
-        picked = values.to(x).gather(1, taken_from[spread].expand(*taken_from.shape, *tail))
-        return x.clone().scatter_(1, (goes_to - here.offset)[spread].expand(*goes_to.shape, *tail), picked)
+        into = x.movedim(site.pos_dim, 1).clone()
+        given = donor.values.to(x).movedim(site.pos_dim, 1)
+        # Positions that came by in an earlier pass, or come in a later one, are not there.
+        rows, columns = ((goes_to >= 0) & (goes_to < n_pos)).nonzero(as_tuple=True)
+        to, source_at = goes_to[rows, columns], taken_from[rows % n_rows, columns]
+        for copy in range(x.shape[0] // here.base_batch):
+            into[rows + copy * here.base_batch, to] = given[rows % n_rows, source_at]
+        return into.movedim(1, site.pos_dim)
 
     return moved
 
@@ -214,10 +241,19 @@ def add_noise(
     site = as_any_site(site)
 
     def edit(x: Tensor, here: Here) -> Tensor:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + here.offset)
-        return x + (std * torch.randn(x.shape, generator=generator)).to(x)
+        dim = site.pos_dim
+        shape = (here.base_batch, *x.select(dim, 0).shape[1:])
+        # By absolute position and prompt: a run over a suffix, a generation or a folded copy meets the same noise.
+        drawn = [_noise(shape, seed, here.offset + position) for position in range(x.shape[dim])]
+        noise = torch.stack(drawn, dim).repeat(x.shape[0] // here.base_batch, *[1] * (x.ndim - 1))
+        return x + (std * noise).to(x)
 
-    return Intervention(site, edit, f"noise of {std:g} at {site}", None, positions, rows)
+    chosen: dict[str, Any] = {"positions": positions, "rows": rows}
+    return Intervention(site, edit, f"noise of {std:g} at {site}", by_row=True, **chosen)
+
+
+def _noise(shape: tuple[int, ...], seed: int, position: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed * 1_000_003 + position))
 
 
 def knock_out_attention(
@@ -236,8 +272,7 @@ def knock_out_attention(
         raise InputError("without keys nothing would be left to attend to; name the keys, or ablate sites.z")
 
     def blocked(x: Tensor, here: Here) -> Tensor:
-        index = position_index(keys, here.base_batch, x.shape[3], here.prompts)
-        mask = torch.zeros((here.base_batch, x.shape[3]), dtype=torch.bool).scatter_(1, index, True)
+        mask = selection_mask(keys, None, here.base_batch, x.shape[3], 0, here.prompts)
         return mask.repeat(x.shape[0] // here.base_batch, 1)[:, None, None, :].to(x.device)
 
     def on_scores(x: Tensor, here: Here) -> Tensor:
@@ -253,8 +288,9 @@ def knock_out_attention(
         return left / left.sum(-1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
 
     label = f"knock out attention in layer {layer}"
-    scores = Intervention(Site("scores", layer), on_scores, label, heads, queries, rows)
-    pattern = Intervention(Site("pattern", layer), on_pattern, label, heads, queries, rows)
+    chosen: dict[str, Any] = {"heads": heads, "positions": queries, "rows": rows, "keys": keys}
+    scores = Intervention(Site("scores", layer), on_scores, label, **chosen)
+    pattern = Intervention(Site("pattern", layer), on_pattern, label, **chosen)
     # The scores site itself may be absent, so the pattern's description stands until a model is known.
     return replace(pattern, on_model=lambda model: scores if has_live_scores(model, layer) else pattern)
 
