@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sized
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 import rich.progress
 from rich.console import Console
@@ -63,10 +63,14 @@ class Progress(Generic[T]):
 def progress(
     items_or_total: int, description: str, *, total: int | None = None, console: Console | None = None
 ) -> Progress[None]: ...
+
+
 @overload
 def progress(
     items_or_total: Iterable[T], description: str, *, total: int | None = None, console: Console | None = None
 ) -> Progress[T]: ...
+
+
 def progress(
     items_or_total: Iterable[Any] | int, description: str, *, total: int | None = None, console: Console | None = None
 ) -> Progress[Any]:
