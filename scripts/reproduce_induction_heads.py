@@ -1,4 +1,4 @@
-"""Induction heads on a real language model; the same as `interp reproduce induction`, which --help explains."""
+"""Induction heads on a real language model: `interp reproduce induction`, which --help explains."""
 
 import sys
 

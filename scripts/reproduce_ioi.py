@@ -1,4 +1,4 @@
-"""Indirect object identification on a real language model; the same as `interp reproduce ioi`, which --help explains."""
+"""Indirect object identification on a real language model: `interp reproduce ioi`, which --help explains."""
 
 import sys
 
