@@ -22,14 +22,18 @@ def html(result: Result) -> str:
 
 def display(result: Result) -> None:
     """Show in IPython through the figure's own display, so that plotly's script is not repeated in every cell."""
+    from IPython import get_ipython  # type: ignore[import-not-found]
     from IPython.display import HTML  # type: ignore[import-not-found]
     from IPython.display import display as show
 
+    if not hasattr(get_ipython(), "kernel"):  # IPython in a terminal, which cannot show HTML
+        print(repr(result))
+        return
     try:
         figure = result.figure() if result.plots else None
         bundle = getattr(figure, "_repr_mimebundle_", None)
         if bundle is not None:
-            show(bundle(), raw=True)
+            show(bundle(), raw=True)  # empty when the user set plotly's renderer to "browser" or none
         elif figure is not None:
             show(HTML(figure._repr_html_()))
     except Exception as error:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -39,3 +40,60 @@ def test_showing_never_fails(make: Callable[..., Result], monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Result, "top", fail)
     assert "out of &lt;ink&gt;" in broken._repr_html_()
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, bool]]:
+    """What IPython was asked to show, without IPython."""
+    calls: list[tuple[object, bool]] = []
+    display = ModuleType("IPython.display")
+    display.HTML = str  # type: ignore[attr-defined]
+    display.display = lambda what, raw=False: calls.append((what, raw))  # type: ignore[attr-defined]
+    package = ModuleType("IPython")
+    package.get_ipython = lambda: SimpleNamespace(kernel=None)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "IPython", package)
+    monkeypatch.setitem(sys.modules, "IPython.display", display)
+    return calls
+
+
+def test_ipython_draws_the_figure_in_its_own_way(
+    result: Result, shown: list[tuple[object, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = {"application/vnd.plotly.v1+json": {}}
+    monkeypatch.setattr(Result, "figure", lambda _: SimpleNamespace(_repr_mimebundle_=lambda: bundle))
+    result._ipython_display_()
+    assert shown[0] == (bundle, True)
+    assert "<th>layer</th>" in str(shown[1][0])
+
+
+def test_ipython_in_a_terminal_gets_text(
+    result: Result,
+    shown: list[tuple[object, bool]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys.modules["IPython"], "get_ipython", lambda: SimpleNamespace())
+    result._ipython_display_()
+    assert shown == []
+    assert capsys.readouterr().out.startswith("Result(kind='result')")
+
+
+def test_ipython_shows_views_by_their_html_and_the_table_when_drawing_fails(
+    result: Result, shown: list[tuple[object, bool]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class View:
+        def _repr_html_(self) -> str:
+            return "<iframe>"
+
+    def fail(_: Result) -> None:
+        raise RuntimeError("no ink")
+
+    monkeypatch.setattr(Result, "figure", lambda _: View())
+    result._ipython_display_()
+    monkeypatch.setattr(Result, "figure", fail)
+    result._ipython_display_()
+    pieces = [str(what) for what, _ in shown]
+    assert pieces[0] == "<iframe>"
+    assert "no figure: no ink" in pieces[2]
+    assert "<th>layer</th>" in pieces[1]
+    assert "<th>layer</th>" in pieces[3]
