@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from interp.models.catalogue import PREPARED, canonical, catalogue_names, offlin
 from interp.models.device import resolve_device
 from interp.models.hub import find_on_hub
 from interp.models.identifying import remember_origin
-from interp.models.prepared import prepare
-from interp.models.quiet import quiet_transformers
+from interp.models.prepared import damage, prepare
+from interp.models.quiet import quiet_transformers, random_weights
 from interp.models.toy import toy_module
 
 _LOG = logging.getLogger("interp")
@@ -69,42 +70,77 @@ def load_model(
     return _freeze(_by_name(canonical(os.fspath(name_or_object)), device, dtype or torch.float32, options))
 
 
+@dataclass(frozen=True)
+class _Source:
+    """Where a model's files are, and under which name it is known."""
+
+    place: str
+    """A directory, or the name on the hub."""
+    name: str
+    revision: str | None
+    on_hub: bool = False
+
+
 def _by_name(name: str, device: str | torch.device, dtype: torch.dtype, options: dict[str, Any]) -> TransformerBridge:
     if name.startswith("toy/"):
         _refuse(name, **options)
         model = toy_module(name).build().to(device=resolve_device(device), dtype=dtype, print_details=False)
-        remember_origin(model, name, revision=None)
-        return model
-    if name in PREPARED:
-        _refuse(name, revision=options["revision"])
-        source, known_as, revision = str(prepare(PREPARED[name])), name, PREPARED[name].revision
-    elif (directory := _local_directory(name)) is not None:
-        _refuse("a local directory", revision=options["revision"])
-        source, known_as, revision = str(directory), directory.resolve().name, None
+        source = _Source(name, name, revision=None)
     else:
-        found = find_on_hub(name, options["revision"], offline_names(), catalogue_names())
-        if not found.cached:
-            _LOG.warning("downloading %s from the Hugging Face hub", name)
-        source, known_as, revision = found.source, name, found.revision
-    # A directory has no revisions; for the hub the commit that was found, so that the branch cannot move meanwhile.
-    options = {**options, "revision": revision if source == name else None}
-    model = _boot(source, known_as, device, dtype, options)
-    remember_origin(model, known_as, revision)
+        source = _find(name, options["revision"])
+        # The commit that was found, so that a branch cannot move meanwhile; a directory has no revisions.
+        options = {**options, "revision": source.revision if source.on_hub else None}
+        model = _boot_or_mend(source, device, dtype, options)
+    remember_origin(model, source.name, source.revision)
     return model
 
 
+def _find(name: str, revision: str | None) -> _Source:
+    if name in PREPARED:
+        _refuse(name, revision=revision)
+        return _Source(str(prepare(PREPARED[name])), name, PREPARED[name].revision)
+    if (directory := _local_directory(name)) is not None:
+        _refuse("a local directory", revision=revision)
+        return _Source(str(directory), directory.resolve().name, revision=None)
+    found = find_on_hub(name, revision, offline_names(), catalogue_names())
+    if not found.cached:
+        _LOG.warning("downloading %s from the Hugging Face hub", name)
+    return _Source(found.source, name, found.revision, on_hub=found.source == name)
+
+
+def _boot_or_mend(
+    source: _Source, device: str | torch.device, dtype: torch.dtype, options: dict[str, Any]
+) -> TransformerBridge:
+    """Boot; a kept model that fails to, and whose files turn out to be damaged, is made again first."""
+    try:
+        return _boot(source, device, dtype, options)
+    except InputError:
+        kept = PREPARED.get(source.name)
+        if kept is None or damage(kept, hashes=True) is None:
+            raise
+        prepare(kept, hashes=True)
+    return _boot(source, device, dtype, options)
+
+
 def _boot(
-    source: str, known_as: str, device: str | torch.device, dtype: torch.dtype, options: dict[str, Any]
+    source: _Source, device: str | torch.device, dtype: torch.dtype, options: dict[str, Any]
 ) -> TransformerBridge:
     placed = {} if options["device_map"] is not None else {"device": resolve_device(device)}
     try:
-        with quiet_transformers():
-            return TransformerBridge.boot_transformers(source, dtype=dtype, **placed, **options)
-    except (ValueError, OSError, RuntimeError, KeyError, ImportError) as error:
-        if isinstance(error, torch.OutOfMemoryError):
-            raise
-        reason = " ".join(str(error).split())[:400]
-        raise InputError(f"cannot load {known_as}: {reason}") from error
+        with quiet_transformers() as said:
+            model = TransformerBridge.boot_transformers(source.place, dtype=dtype, **placed, **options)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a file, the network, an architecture: whatever it is, the model cannot be had
+        reason = " ".join(str(error).split())[:400] or type(error).__name__
+        raise InputError(f"cannot load {source.name}: {reason}") from error
+    if absent := random_weights(said):
+        shown = ", ".join(absent[:3]) + (f" and {len(absent) - 3} more" if len(absent) > 3 else "")
+        raise InputError(
+            f"cannot load {source.name}: its files lack weights, which would be random ({shown}); "
+            "give a whole language model, or pass the model object if that is what you want"
+        )
+    return model
 
 
 def _local_directory(name: str) -> Path | None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import re
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 import torch
 from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import AutoModelForCausalLM
 
@@ -159,6 +163,25 @@ def test_a_broken_directory_is_one_sentence(saved_llama, tmp_path):
     with pytest.raises(InputError, match="cannot load broken: ") as caught:
         load_model(tmp_path / "broken", device="cpu")
     assert "\n" not in str(caught.value)
+
+
+def test_missing_weights_are_refused_instead_of_random(saved_model, tmp_path):
+    directory = shutil.copytree(saved_model, tmp_path / "lacking")
+    weights = load_file(directory / "model.safetensors")
+    dropped = [name for name in sorted(weights) if "1.mlp" in name]
+    kept = {name: tensor for name, tensor in weights.items() if name not in dropped}
+    save_file(kept, directory / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match=f"its files lack weights, .*{re.escape(dropped[0])}"):
+        load_model(directory, device="cpu")
+
+
+def test_quiet_loading_leaves_logging_as_it_was(saved_llama, capfd):
+    loader = logging.getLogger("transformers.modeling_utils")
+    before = (loader.level, loader.propagate, list(loader.handlers))
+    capfd.readouterr()
+    load_model(saved_llama, device="cpu")
+    assert capfd.readouterr() == ("", "")
+    assert (loader.level, loader.propagate, list(loader.handlers)) == before
 
 
 def test_no_hub_is_said_quickly_with_what_works_offline(no_hub):

@@ -109,6 +109,16 @@ def test_damage_is_noticed_and_mended_with_one_message(fetched, caplog, harm):
     assert len([record for record in caplog.records if "damaged" in record.message]) == 1
 
 
+def test_a_file_of_the_right_size_that_cannot_be_read_is_made_again(fetched, monkeypatch, caplog):
+    monkeypatch.setitem(interp.models.catalogue.PREPARED, "tiny-gguf", fetched)
+    file = prepared.prepare(fetched) / "model.safetensors"
+    file.write_bytes(bytes(file.stat().st_size))
+    model = load_model("tiny-gguf", device="cpu")
+    assert model.W_Q.abs().sum() > 0
+    assert "model.safetensors has the wrong SHA-256" in caplog.text
+    assert prepared.damage(fetched, hashes=True) is None
+
+
 def test_a_flipped_bit_is_found_by_hashes_alone(fetched):
     file = prepared.prepare(fetched) / "model.safetensors"
     content = bytearray(file.read_bytes())
