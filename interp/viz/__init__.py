@@ -15,7 +15,7 @@ from typing import Any
 _NAMES = {
     "figure": "figures",
     "view": "result_views",
-    "View": "circuitsvis_views",
+    "View": "views",
     "attention_heads": "circuitsvis_views",
     "attention_pattern": "circuitsvis_views",
     "colored_tokens": "circuitsvis_views",

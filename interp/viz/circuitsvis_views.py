@@ -1,16 +1,12 @@
 """CircuitsVis views of attention and tokens: without a network, several to a page, with any text in the tokens.
 
 CircuitsVis's own `str(view)` loads from a network, its pages show only the first of several views, and its tokens can
-break the page. A `View` holds what a component is to show; `html_fragment` goes into a page (a report) whose script
-draws it, `html` is a page of its own, and a notebook shows it in a frame.
+break the page. The functions here have the names of CircuitsVis's and give a `View`, which does none of that.
 """
 
 from __future__ import annotations
 
-import html
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +15,8 @@ from torch import Tensor
 
 from interp.errors import InputError
 from interp.viz import theme
-from interp.viz.pages import fragment, page
-from interp.viz.text import decimals_for, for_inner_html, rounded, script_json, visible
+from interp.viz.text import decimals_for, for_inner_html, rounded, visible
+from interp.viz.views import View, one_component, stacked
 
 MAX_TOKENS = 128
 """Tokens of one text that an attention view shows; a longer one is cut, and the view says so."""
@@ -28,59 +24,6 @@ MAX_BYTES = 4_000_000
 """Data of one view; heads beyond it are left out, and the view says so."""
 
 Array = np.ndarray | Tensor | Sequence[Any]
-
-
-@dataclass(frozen=True, eq=False)
-class View:
-    """One view: which script draws it, what it shows, how high it is, and what was left out.
-
-    painter: "circuitsvis" or "query_key". data: what the painter reads (JSON). height: pixels to reserve. notes:
-    sentences shown below the view.
-    """
-
-    painter: str
-    data: Mapping[str, Any]
-    height: int
-    title: str = ""
-    notes: tuple[str, ...] = ()
-    _json: list[str] = field(default_factory=list, repr=False)
-
-    @property
-    def props(self) -> Mapping[str, Any]:
-        """What the first component of the first page is given."""
-        return self.data["pages"][0][0]["props"] if "pages" in self.data else self.data
-
-    @property
-    def json(self) -> str:
-        """The data as compact JSON, safe inside a script element."""
-        if not self._json:
-            self._json.append(script_json(self.data))
-        return self._json[0]
-
-    def html_fragment(self, element_id: str) -> str:
-        """The view as a piece of a page made by `interp.viz.pages.page`."""
-        notes = "".join(f'<p class="note">{html.escape(note)}</p>' for note in self.notes)
-        return fragment(element_id, self.painter, self.json, self.height) + notes
-
-    @property
-    def html(self) -> str:
-        """A page of its own, with the scripts inlined (1.3 MB)."""
-        heading = f"<h1>{html.escape(self.title)}</h1>" if self.title else ""
-        body = f'<div class="standalone">{heading}{self.html_fragment("view")}</div>'
-        return page(self.title or "View", body, [self.painter])
-
-    def save(self, path: str | Path) -> Path:
-        """Write the page to `path`, at once or not at all."""
-        from interp.runs.paths import atomic_write
-
-        atomic_write(Path(path), self.html)
-        return Path(path)
-
-    def _repr_html_(self) -> str:
-        # A frame of its own keeps React and the notebook apart, and its height keeps notebooks from clipping it.
-        height = self.height + 40 + (40 if self.title else 0) + 24 * len(self.notes)
-        source = html.escape(self.html, quote=True)
-        return f'<iframe srcdoc="{source}" style="width:100%;height:{height}px;border:0" loading="lazy"></iframe>'
 
 
 def attention_heads(
@@ -106,7 +49,7 @@ def attention_heads(
     patterns, names, notes = _cut_heads(patterns, names, max_bytes, notes)
     props = {"attention": rounded(patterns), "attentionHeadNames": names, **_pattern_props(patterns, shown)}
     rows = -(-len(names) // 12)
-    return _one("AttentionHeads", props, height=60 + 80 * rows + 760, title=title, notes=notes)
+    return one_component("AttentionHeads", props, height=100 + 76 * rows + 640, title=title, notes=notes)
 
 
 def attention_pattern(
@@ -121,7 +64,7 @@ def attention_pattern(
     _check_square(pattern, tokens)
     pattern, shown, notes = _cut_tokens(pattern, tokens, max_tokens)
     props = {"attention": rounded(pattern[0]), **_pattern_props(pattern, shown)}
-    return _one("AttentionPattern", props, height=620, title=title, notes=notes)
+    return one_component("AttentionPattern", props, height=620, title=title, notes=notes)
 
 
 def colored_tokens(
@@ -143,11 +86,11 @@ def colored_tokens(
     names = list(labels) if labels is not None else [""] * len(texts)
     decimals = decimals_for(everything)
     items = [
-        {"label": name, "props": {**_token_props(text, largest), "values": rounded(row, decimals)}}
+        (name, {**_token_props(text, largest), "values": rounded(row, decimals)})
         for name, text, row in zip(names, texts, rows, strict=True)
     ]
-    height = sum(30 * (1 + sum(map(len, text)) // 95) + 26 for text in texts) + 40
-    return View("circuitsvis", _data("ColoredTokens", [items]), height, title)
+    height = sum(27 * (1 + sum(map(len, text)) // 95) + 24 * bool(name) for name, text in zip(names, texts)) + 8
+    return stacked("ColoredTokens", items, height=height, title=title)
 
 
 def colored_tokens_multi(
@@ -160,7 +103,7 @@ def colored_tokens_multi(
     decimals = decimals_for(table)
     props = {"tokens": [for_inner_html(t) for t in tokens], "values": rounded(table, decimals), "labels": list(labels)}
     height = 150 + 30 * (1 + sum(map(len, tokens)) // 95) + 20 * len(labels)
-    return _one("ColoredTokensMulti", props, height=height, title=title)
+    return one_component("ColoredTokensMulti", props, height=height, title=title)
 
 
 def text_neuron_activations(
@@ -191,7 +134,7 @@ def text_neuron_activations(
         if given is not None:
             props[key] = [str(label) for label in given]
     height = 120 + sum(46 + 30 * (sum(map(len, text)) // 90) for text in texts[:5])
-    return _one("TextNeuronActivations", props, height=height, title=title)
+    return one_component("TextNeuronActivations", props, height=height, title=title)
 
 
 def topk_tokens(
@@ -224,25 +167,7 @@ def topk_tokens(
         props["firstDimensionLabels"] = [str(label) for label in layer_labels]
     if sample_labels is not None:
         props["sampleLabels"] = [str(label) for label in sample_labels]
-    return _one("TopkTokens", props, height=180 + 54 * k, title=title)
-
-
-def paged(views: Sequence[View], choosers: Sequence[tuple[str, Sequence[str]]]) -> View:
-    """Several views of one component behind menus; `views` are ordered with the last chooser running fastest."""
-    first = views[0]
-    pages = [page for view in views for page in view.data["pages"]]
-    names = [[name, [str(label) for label in labels]] for name, labels in choosers if len(labels) > 1]
-    notes = tuple(dict.fromkeys(note for view in views for note in view.notes))
-    data = _data(first.data["component"], pages, names)
-    return replace(first, data=data, height=max(v.height for v in views) + 36, notes=notes, _json=[])
-
-
-def _one(component: str, props: Mapping[str, Any], *, height: int, title: str, notes: Sequence[str] = ()) -> View:
-    return View("circuitsvis", _data(component, [[{"label": "", "props": props}]]), height, title, tuple(notes))
-
-
-def _data(component: str, pages: Sequence[Any], choosers: Sequence[Any] = ()) -> dict[str, Any]:
-    return {"component": component, "choosers": list(choosers), "pages": list(pages)}
+    return one_component("TopkTokens", props, height=180 + 54 * k, title=title)
 
 
 def _numbers(values: Array, n_dims: int, name: str, shape: str) -> np.ndarray:
@@ -265,7 +190,7 @@ def _pattern_props(patterns: np.ndarray, tokens: Sequence[str]) -> dict[str, Any
     causal = not np.triu(np.nan_to_num(patterns), k=1).any()
     bound = max(1.0, float(np.nanmax(np.abs(patterns), initial=0.0)))
     return {
-        "tokens": [visible(token) for token in tokens],
+        "tokens": [_short(visible(token)) for token in tokens],
         "maskUpperTri": causal,
         "upperTriColor": theme.MISSING,
         "minValue": -bound,
@@ -275,6 +200,11 @@ def _pattern_props(patterns: np.ndarray, tokens: Sequence[str]) -> dict[str, Any
 
 
 _COLOURS = {"positiveColor": theme.POSITIVE, "negativeColor": theme.NEGATIVE}
+
+
+def _short(token: str) -> str:
+    # Every token is a tick of the axes: one long token would squeeze the pattern.
+    return token if len(token) <= 14 else token[:13] + "…"
 
 
 def _token_props(tokens: Sequence[str], largest: float) -> dict[str, Any]:
@@ -294,7 +224,7 @@ def _cut_tokens(
 def _cut_heads(
     patterns: np.ndarray, names: list[str], max_bytes: int, notes: list[str]
 ) -> tuple[np.ndarray, list[str], list[str]]:
-    n_heads = max(1, int(max_bytes // _bytes_of(patterns[:1])))
+    n_heads = max(1, int(max_bytes // json_bytes(patterns[:1])))
     if n_heads >= len(names):
         return patterns, names, notes
     note = (
@@ -303,7 +233,7 @@ def _cut_heads(
     return patterns[:n_heads], names[:n_heads], [*notes, note]
 
 
-def _bytes_of(patterns: np.ndarray) -> int:
+def json_bytes(patterns: np.ndarray) -> int:
     """Bytes of the JSON: about 6 for a number, 2 for a zero."""
     n_zero = int((np.abs(np.nan_to_num(patterns)) < 5e-4).sum())
     return 6 * (patterns.size - n_zero) + 2 * n_zero + 1

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def title(plot: Plot) -> dict[str, Any]:
     """The figure's title, at the top left whatever its height."""
-    return {"text": for_plotly(plot.title), "y": 1, "yanchor": "top", "yref": "container", "pad": {"t": 10, "l": 12}}
+    return {"text": for_plotly(plot.title), "y": 1, "yanchor": "top", "yref": "container", "pad": {"t": 10, "l": 0}}
 
 
 def name_of(axis: Axis | None, label: str | int, limit: int = 28) -> str:

@@ -101,8 +101,7 @@ def _set_axes(figure: Any, shown: Arranged, plot: Plot, grid: _Grid, i: int, whe
 
 
 def _frame(figure: Any, shown: Arranged, plot: Plot, grid: _Grid, drawn: float) -> None:
-    longest = max((len(text) for text in grid.x.texts), default=0)
-    bottom = 52 + (0 if grid.x.angle == 0 else longest * (7 if grid.x.angle == -90 else 5))
+    bottom = grid.x.height
     bar = max(drawn, 130)  # a shorter colour bar has no room for its label
     top = 16 + (28 if plot.title else 0) + (18 if len(shown.data) > 1 else 0)
     # Plotly sets a colour bar's own title over its longest numbers; a label beside it keeps its distance.

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from interp.errors import InputError
+from interp.viz import theme
 from interp.viz.text import script_json
 
 POLICY = (
@@ -83,7 +84,9 @@ def _circuitsvis() -> str:
     spec = importlib.util.find_spec("circuitsvis")
     if spec is None or spec.origin is None:
         raise InputError("circuitsvis is not installed: run `pip install circuitsvis`")
-    return _inline((Path(spec.origin).parent / "dist" / "cdn" / "iife.js").read_text(encoding="utf-8"))
+    script = (Path(spec.origin).parent / "dist" / "cdn" / "iife.js").read_text(encoding="utf-8")
+    # Masked cells are a grey that outshines the pattern, and AttentionHeads has no property for it.
+    return _inline(script.replace("rgb(200,200,200)", theme.MISSING))
 
 
 def _inline(script: str) -> str:

@@ -13,8 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import InputError
-from interp.viz.circuitsvis_views import MAX_TOKENS, View
+from interp.viz.circuitsvis_views import MAX_TOKENS
 from interp.viz.text import decimals_for, rounded, visible
+from interp.viz.views import View
 
 
 def query_key(
@@ -59,4 +60,10 @@ def query_key(
         "causal": causal,
         "query": min(query % n_tokens, n_shown - 1),
     }
-    return View("query_key", data, height=170 + 21 * n_shown, title=title, notes=notes)
+    return View(
+        "query_key",
+        data,
+        height=150 + 20 * n_shown + 24 * (sum(map(len, tokens[:n_shown])) // 90),
+        title=title,
+        notes=notes,
+    )

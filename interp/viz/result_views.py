@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import InputError
-from interp.viz.circuitsvis_views import MAX_BYTES, MAX_TOKENS, View, attention_heads, colored_tokens, paged
+from interp.viz.circuitsvis_views import MAX_BYTES, MAX_TOKENS, attention_heads, colored_tokens, json_bytes
 from interp.viz.prompts import EXAMPLE, Prompt, heads_of, prompts_of
 from interp.viz.query_key_view import query_key
+from interp.viz.views import View, paged
 
 if TYPE_CHECKING:
     from interp.results import Plot, Result
@@ -44,7 +45,9 @@ def view(result: Result, plot: Plot | int = 0, *, max_bytes: int = MAX_BYTES) ->
 
 def _attention(result: Result, plot: Plot, max_bytes: int) -> View:
     """One menu of prompts and one of layers (where there are several), all heads of the layer below."""
-    prompts, notes = _first(prompts_of(result, plot, ("query", "key")), plot)
+    prompts = prompts_of(result, plot, ("query", "key"))
+    weight = max(json_bytes(prompt.data) for prompt in prompts)
+    prompts, notes = _first(prompts, plot, default=max(1, min(MAX_PROMPTS, max_bytes // weight)))
     names = [name or "attention" for name in heads_of(result.values[plot.values])]
     layers = _layers(result, plot)
     per_page = len(names) // max(len(layers), 1) if layers else len(names)

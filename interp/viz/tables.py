@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from interp.errors import InputError
 from interp.viz import theme
 from interp.viz.arranging import Arranged, arrange, labels_of, title_of
 from interp.viz.framing import title
@@ -157,3 +158,36 @@ def _reads_as_number(value: Any) -> bool:
         return value is None
     start = value.lstrip("−-").split(" [")[0].replace(",", "")
     return value == "" or start.replace(".", "").replace("e", "").replace("-", "").isdigit()
+
+
+_HEADLINE_COLUMNS = ("", "value", "n", "95 % interval", "note")
+
+
+def headline_table(table: pd.DataFrame | Sequence[tuple[Any, ...]]) -> str:
+    """Headline numbers as HTML: a data frame as it is, or rows (name, value, n, interval, note), short ones filled up.
+
+    The interval is a pair of numbers, a text or None. Columns that are empty in every row are left out.
+    """
+    if not isinstance(table, Sequence):
+        return html_table(table)
+    rows = [[*row, *[None] * (5 - len(row))] for row in table]
+    for row in rows:
+        if len(row) > 5:
+            raise InputError(f"a headline row is (name, value, n, interval, note), not {len(row)} things: {row!r}")
+    # The interval reads best beside its value, the number of examples after both.
+    order = [j for j in (0, 1, 3, 2, 4) if j < 2 or any(row[j] not in (None, "") for row in rows)]
+    classes = {1: ' class="n value"', 2: ' class="n aside"', 3: ' class="n"', 4: ' class="aside"'}
+    head = "".join(f"<th{classes.get(j, '')}>{_HEADLINE_COLUMNS[j]}</th>" for j in order)
+    body = "".join(
+        "<tr>" + "".join(f"<td{classes.get(j, '')}>{html.escape(_headline_cell(row[j]))}</td>" for j in order) + "</tr>"
+        for row in rows
+    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _headline_cell(value: Any) -> str:
+    if isinstance(value, tuple | list) and len(value) == 2:
+        return theme.interval(float(value[0]), float(value[1]))
+    if isinstance(value, float | np.floating):
+        return theme.number(float(value))
+    return _text(value)

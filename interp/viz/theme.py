@@ -73,6 +73,7 @@ def template() -> Any:
                 "font": {"family": FONT, "size": 12, "color": INK},
             },
             "legend": {
+                "tracegroupgap": 0,
                 "orientation": "h",
                 "x": 0,
                 "xanchor": "left",

@@ -80,10 +80,23 @@
       const data = JSON.parse(document.getElementById(view.id + "-data").textContent);
       await painters[view.dataset.draw](view, data);
       view.dataset.state = "drawn";
+      setTimeout(fit, 300); // charts take their final size a few frames after they appear
     } catch (error) {
       view.dataset.state = "failed";
       view.append(element("p", "failed", "This view could not be drawn: " + error.message));
       console.error(error);
+    }
+  };
+
+  // In a notebook the page sits in a frame: the frame grows to what was drawn, and never shrinks, so that charts which
+  // follow their frame's size cannot chase it.
+  const fit = () => {
+    try {
+      const frame = window.frameElement;
+      if (frame && frame.clientHeight < document.documentElement.scrollHeight)
+        frame.style.height = document.documentElement.scrollHeight + 8 + "px";
+    } catch {
+      // a frame of another origin keeps the height it was given
     }
   };
 
