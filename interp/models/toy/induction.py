@@ -34,7 +34,7 @@ from __future__ import annotations
 from types import MappingProxyType
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
@@ -103,7 +103,7 @@ def pairs(
     return clean, corrupt, clean[:, 1:2].clone(), corrupt[:, 1:2].clone()
 
 
-def _block(index: int) -> Int[Tensor, "d_model d_head"] | Tensor:
+def _block(index: int) -> Float[Tensor, "d_model d_head"]:
     """Reads one of the four token codes of the residual stream into the first D_VOCAB dimensions of a head."""
     reader = torch.zeros(_SHAPE.d_model, _SHAPE.d_head)
     reader[index * D_VOCAB : (index + 1) * D_VOCAB, :D_VOCAB] = torch.eye(D_VOCAB)
