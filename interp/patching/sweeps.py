@@ -64,7 +64,6 @@ def sweep(
     parts = [task[i : i + step] for i in range(0, len(task), step)]
     n_cells = len(all_cells(parts[0], result_axes, chosen, direction))
     effects, clean, corrupt = [], [], []
-    bar: Progress[Any]
     with progress(n_cells * len(parts), f"patching {over} by {', '.join(axes)}") as bar:
         for part in parts:
             base = _base(model, part, over, chosen, direction)
