@@ -27,21 +27,22 @@ class Experiment:
     run: Run
     report: Report
     name: str
-    headline: list[tuple[str, float, int, tuple[float, float] | None, str]] = field(default_factory=list)
+    headline: list[tuple[str, float, int, tuple[float, float], str]] = field(default_factory=list)
 
     def step(self, name: str, compute: Callable[[], R]) -> R:
         """A result of the run: loaded when an interrupted session finished it, else computed and stored."""
         return self.run.step(f"{self.name}-{name}", compute)  # type: ignore[return-value]
 
-    def number(self, name: str, value: Values, low: Values | None, high: Values | None, n: int) -> None:
-        """Put a number without axes into the table of headline numbers, with its 95 % interval."""
-        interval = None if low is None or high is None else (float(low.data), float(high.data))
-        self.headline.append((name, float(value.data), n, interval, value.unit))
+    def number(self, name: str, value: Values, low: Values, high: Values, n: int, unit: str = "") -> None:
+        """Put a number without axes into the table of headline numbers, with its 95 % interval over n prompts.
+
+        unit: where the value's own is not the one to show.
+        """
+        self.headline.append((name, float(value.data), n, (float(low.data), float(high.data)), unit or value.unit))
 
     def table(self) -> pd.DataFrame:
         """The headline numbers as a frame: what, value, low, high, unit, n."""
         rows = []
-        for name, value, n, interval, unit in self.headline:
-            low, high = interval or (float("nan"), float("nan"))
+        for name, value, n, (low, high), unit in self.headline:
             rows.append({"what": name, "value": value, "low": low, "high": high, "unit": unit, "n": n})
         return pd.DataFrame(rows)

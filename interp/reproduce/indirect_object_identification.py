@@ -57,22 +57,24 @@ def run_ioi(model: Any, settings: IoiSettings, run: Run, report: Report) -> Expe
 
 def _behaviour(experiment: Experiment, task: PromptPairs) -> None:
     found = experiment.step("behaviour", lambda: tasks.behaviour(experiment.model, task))
-    notes = " ".join(task.notes)
+    notes = " ".join(f"{note}." for note in task.notes)
     experiment.report.section(
         "IOI: behaviour",
         f"{len(task)} pairs over the paper's 15 templates in both orders of the names (ABBA and BABA). The logit "
         "difference is the logit of the indirect object less that of the subject, right after the prompt; accuracy "
         "is the share of prompts where it is positive. The corrupt prompts name three other people. " + notes,
     ).add(found)
-    for measure, name in (("logit_difference", "logit difference"), ("accuracy", "accuracy")):
+    for measure, name, unit in (("logit_difference", "logit difference", "logits"), ("accuracy", "accuracy", "share")):
         at = found.sel(measure=measure, side="clean").values
-        experiment.number(name, at["mean"], at["low"], at["high"], len(task))
+        experiment.number(name, at["mean"], at["low"], at["high"], len(task), unit)
     for order in ("ABBA", "BABA"):
         rows = [i for i, group in enumerate(task.groups) if group.startswith(order)]
         if rows:
             values = found.per_example.sel(measure="logit_difference", side="clean", example=rows)
             mean = mean_with_interval(values)
-            experiment.number(f"logit difference, {order}", mean["mean"], mean["low"], mean["high"], len(rows))
+            experiment.number(
+                f"logit difference, {order}", mean["mean"], mean["low"], mean["high"], len(rows), "logits"
+            )
 
 
 def _lens(experiment: Experiment, task: PromptPairs) -> None:
