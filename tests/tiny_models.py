@@ -31,38 +31,52 @@ def word_tokenizer() -> transformers.PreTrainedTokenizerFast:
     )
 
 
-def _boot(make: Callable[[], Any], seed: int) -> TransformerBridge:
-    """A bridge over a Hugging Face model that went through a directory, as a loaded one does."""
-    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as directory:
+def _plain(make: Callable[[], Any], seed: int) -> Any:
+    """A Hugging Face model with weights in which every mistake would show."""
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        plain = make().eval()
+        plain = make().eval().requires_grad_(False)
         for name, parameter in plain.named_parameters():
-            # Biases and norm gains start at 0 and 1, where a mistake in them would not show.
+            # Biases and norm gains start at 0 and 1, where forgetting them would go unnoticed.
             if parameter.ndim == 1:
-                parameter.data += 0.1 * torch.randn_like(parameter) if "norm" not in name else 0.05
-        verbosity = transformers.logging.get_verbosity()
-        transformers.logging.set_verbosity_error()
-        transformers.logging.disable_progress_bar()
-        try:
+                parameter.add_((0.1 if "bias" in name else 0.3) * torch.randn_like(parameter))
+    return plain
+
+
+def boot(plain: Any) -> TransformerBridge:
+    """A bridge over a Hugging Face model that went through a directory, as a loaded one does."""
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    try:
+        with tempfile.TemporaryDirectory() as directory:
             plain.save_pretrained(directory)
             word_tokenizer().save_pretrained(directory)
             model = TransformerBridge.boot_transformers(directory, device="cpu")
-        finally:
-            transformers.logging.set_verbosity(verbosity)
-            transformers.logging.enable_progress_bar()
+    finally:
+        transformers.logging.set_verbosity(verbosity)
+        transformers.logging.enable_progress_bar()
     return model.eval().requires_grad_(False)
 
 
-def tiny_gpt2(seed: int = 0) -> TransformerBridge:
-    """3 layers, 4 heads, learned positions, LayerNorm."""
+def plain_gpt2(seed: int = 0) -> Any:
+    """What `tiny_gpt2` wraps, with eager attention."""
     config = transformers.GPT2Config(
-        n_layer=3, n_embd=48, n_head=4, vocab_size=N_VOCAB, n_positions=64, initializer_range=0.2
+        n_layer=3,
+        n_embd=48,
+        n_head=4,
+        vocab_size=N_VOCAB,
+        n_positions=64,
+        initializer_range=0.2,
+        attn_implementation="eager",
+        bos_token_id=1,
+        eos_token_id=2,
     )
-    return _boot(lambda: transformers.GPT2LMHeadModel(config), seed)
+    return _plain(lambda: transformers.GPT2LMHeadModel(config), seed)
 
 
-def tiny_llama(seed: int = 0) -> TransformerBridge:
-    """4 layers, 4 heads over 2 key/value heads, rotary, RMSNorm, gated MLP."""
+def plain_llama(seed: int = 0) -> Any:
+    """What `tiny_llama` wraps, with eager attention."""
     config = transformers.LlamaConfig(
         num_hidden_layers=4,
         hidden_size=48,
@@ -73,8 +87,19 @@ def tiny_llama(seed: int = 0) -> TransformerBridge:
         vocab_size=N_VOCAB,
         max_position_embeddings=64,
         initializer_range=0.3,
+        attn_implementation="eager",
     )
-    return _boot(lambda: transformers.LlamaForCausalLM(config), seed)
+    return _plain(lambda: transformers.LlamaForCausalLM(config), seed)
+
+
+def tiny_gpt2(seed: int = 0) -> TransformerBridge:
+    """3 layers, 4 heads, learned positions, LayerNorm."""
+    return boot(plain_gpt2(seed))
+
+
+def tiny_llama(seed: int = 0) -> TransformerBridge:
+    """4 layers, 4 heads over 2 key/value heads, rotary, RMSNorm, gated MLP."""
+    return boot(plain_llama(seed))
 
 
 def tiny_gpt_neox(seed: int = 0) -> TransformerBridge:
@@ -88,7 +113,7 @@ def tiny_gpt_neox(seed: int = 0) -> TransformerBridge:
         max_position_embeddings=64,
         initializer_range=0.2,
     )
-    return _boot(lambda: transformers.GPTNeoXForCausalLM(config), seed)
+    return boot(_plain(lambda: transformers.GPTNeoXForCausalLM(config), seed))
 
 
 def tiny_gemma2(seed: int = 0) -> TransformerBridge:
@@ -108,7 +133,7 @@ def tiny_gemma2(seed: int = 0) -> TransformerBridge:
         attn_logit_softcapping=4.0,
         initializer_range=0.3,
     )
-    return _boot(lambda: transformers.Gemma2ForCausalLM(config), seed)
+    return boot(_plain(lambda: transformers.Gemma2ForCausalLM(config), seed))
 
 
 def tiny_native(seed: int = 0, **changes: Any) -> TransformerBridge:
