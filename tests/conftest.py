@@ -1,12 +1,16 @@
-"""Which tests can run here: those marked `hub` need the Hugging Face hub, those marked `gpu` a CUDA device."""
+"""Which tests can run here: those marked `hub` need the Hugging Face hub, `gpu` a CUDA device, `browser` Chromium."""
 
 from __future__ import annotations
 
 import functools
+import os
 
 import pytest
 import torch
 from huggingface_hub import constants, get_session
+
+from interp.errors import InputError
+from interp.viz import find_browser
 
 
 @functools.cache
@@ -26,11 +30,22 @@ def why_no_gpu() -> str | None:
     return None if torch.cuda.is_available() else "there is no usable CUDA device"
 
 
-NEEDS = {"hub": why_no_hub, "gpu": why_no_gpu}
+def why_no_browser() -> str | None:
+    """Why no page can be looked at, or None when a browser is installed."""
+    try:
+        find_browser()
+    except InputError as error:
+        return str(error)
+    return None
+
+
+NEEDS = {"hub": why_no_hub, "gpu": why_no_gpu, "browser": why_no_browser}
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip, with the reason, what this machine cannot run."""
     for marker, why_not in NEEDS.items():
         if item.get_closest_marker(marker) and (reason := why_not()):
+            if marker == "browser" and os.environ.get("CI"):
+                pytest.fail(f"CI has to look at the pages: {reason}")
             pytest.skip(reason)

@@ -126,7 +126,7 @@ def title_of(axis: Axis | None) -> str:
     return "" if axis is None else axis.name.replace("_", " ")
 
 
-def x_ticks(labels: Sequence[str | int], width: float) -> Ticks:
+def x_ticks(labels: Sequence[str | int], width: float | int) -> Ticks:
     """Ticks of a horizontal axis `width` pixels long: turned, cut and thinned until nothing overlaps."""
     texts = [for_plotly(label, 16) for label in labels]
     longest = max((len(text) for text in texts), default=0)
@@ -138,7 +138,7 @@ def x_ticks(labels: Sequence[str | int], width: float) -> Ticks:
     return _thinned(texts, max(1, int(np.ceil(12 / room))), angle=-90 if room < 22 else -45)
 
 
-def y_ticks(labels: Sequence[str | int], height: float, limit: int = 24) -> Ticks:
+def y_ticks(labels: Sequence[str | int], height: float | int, limit: int = 24) -> Ticks:
     """Ticks of a vertical axis `height` pixels long, each of at most `limit` characters."""
     room = height / max(len(labels), 1)
     step = max(1, int(np.ceil(12.5 / room)))

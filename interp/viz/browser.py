@@ -62,7 +62,7 @@ def screenshot(
     width: int = 1280,
     height: int | None = None,
     *,
-    timeout: float = 120,
+    timeout: float | int = 120,
 ) -> Path:
     """A picture of a page as a reader without a network sees it; without a `height`, of the whole page.
 
@@ -83,13 +83,23 @@ def screenshot(
 
 
 def check_page(
-    html_path: str | Path, *, selectors: Mapping[str, str] | None = None, width: int = 1280, timeout: float = 120
+    html_path: str | Path,
+    *,
+    selectors: Mapping[str, str] | None = None,
+    draw: bool = True,
+    wait: str | None = None,
+    width: int = 1280,
+    timeout: float | int = 120,
 ) -> PageCheck:
-    """Open a page without a network, draw all its views, and report errors, outside requests and what was drawn.
+    """Open a page without a network and report errors, outside requests and what was drawn.
 
-    selectors: further CSS selectors to count, by name. Raises InputError when no browser is installed.
+    selectors: further CSS selectors to count, by name. draw: draw all views, not only those a reader sees first.
+    wait: a JavaScript expression that has to come true first. Raises InputError when no browser is installed,
+    TimeoutError when the page takes too long.
     """
-    with _opened(html_path, width, 900, timeout) as session:
+    with _opened(html_path, width, 900, timeout, draw) as session:
+        if wait is not None:
+            _wait_until(session, wait)
         session.listen(0.3)
         wanted = {**SELECTORS, **(selectors or {})}
         counts = {name: _count(session, css) for name, css in wanted.items()}
@@ -102,8 +112,10 @@ def check_page(
 
 
 @contextmanager
-def _opened(html_path: str | Path, width: int, height: int, timeout: float) -> Iterator[devtools.Session]:
-    """A tab with the page, everything drawn."""
+def _opened(
+    html_path: str | Path, width: int, height: int, timeout: float | int, draw: bool = True
+) -> Iterator[devtools.Session]:
+    """A tab with the page, everything drawn unless told otherwise."""
     path = Path(html_path).resolve()
     if not path.is_file():
         raise InputError(f"there is no page {path}")
@@ -113,8 +125,14 @@ def _opened(html_path: str | Path, width: int, height: int, timeout: float) -> I
         _resize(session, width, height)
         session.call("Page.navigate", url=path.as_uri())
         session.wait_for("Page.loadEventFired")
-        session.evaluate(_DRAW)
+        if draw:
+            session.evaluate(_DRAW)
         yield session
+
+
+def _wait_until(session: devtools.Session, expression: str) -> None:
+    while not session.evaluate(f"Boolean({expression})"):
+        session.listen(0.1)
 
 
 def _count(session: devtools.Session, css: str) -> int:

@@ -72,7 +72,7 @@ def colored_tokens(
     values: Array,
     *,
     labels: Sequence[str] | None = None,
-    limit: float | None = None,
+    limit: float | int | None = None,
     title: str = "",
 ) -> View:
     """Tokens of one text, or of several, coloured by one value each: blue above zero, vermillion below, white at zero.

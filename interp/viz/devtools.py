@@ -64,6 +64,8 @@ class Session:
 
     def call(self, method: str, **params: Any) -> Message:
         """Send one command and wait for its answer. Raises RuntimeError when the browser refuses it."""
+        if time.monotonic() > self._deadline:
+            raise TimeoutError(f"there was no time left for {method}")
         self._last += 1
         message: Message = {"id": self._last, "method": method, "params": params}
         if self._session is not None:
@@ -117,7 +119,7 @@ class Session:
 
 
 @contextmanager
-def browse(browser: str, timeout: float) -> Iterator[Session]:
+def browse(browser: str, timeout: float | int) -> Iterator[Session]:
     """A headless browser without a network and with a fresh profile, ended and cleaned away at the end."""
     profile = tempfile.mkdtemp(prefix="interp-browser-")
     to_browser, our_writing = os.pipe()

@@ -85,7 +85,7 @@ def _grid(shown: Arranged, plot: Plot, written: bool) -> _Grid:
     height = _panel_height(n_rows, cell_width, n_facets, bool(plot.options.get("square")), written)
     x = x_ticks(labels_of(shown.axes[2]), cell_width * n_columns)
     y = y_ticks(labels_of(shown.axes[1]), height)
-    return _Grid(across, down, cell_width, height, 36, x, y)
+    return _Grid(across, down, cell_width, height, 36.0, x, y)
 
 
 def _set_axes(figure: Any, shown: Arranged, plot: Plot, grid: _Grid, i: int, where: dict[str, int]) -> None:
@@ -102,7 +102,7 @@ def _set_axes(figure: Any, shown: Arranged, plot: Plot, grid: _Grid, i: int, whe
 
 def _frame(figure: Any, shown: Arranged, plot: Plot, grid: _Grid, drawn: float) -> None:
     bottom = grid.x.height
-    bar = max(drawn, 130)  # a shorter colour bar has no room for its label
+    bar = max(drawn, 130.0)  # a shorter colour bar has no room for its label
     top = 16 + (28 if plot.title else 0) + (18 if len(shown.data) > 1 else 0)
     # Plotly sets a colour bar's own title over its longest numbers; a label beside it keeps its distance.
     figure.add_annotation(

@@ -25,7 +25,7 @@ def query_key(
     *,
     head_names: Sequence[str] | None = None,
     groups: Sequence[int] | None = None,
-    scale: float | None = None,
+    scale: float | int | None = None,
     query: int = -1,
     causal: bool = True,
     title: str = "",

@@ -61,18 +61,15 @@ def decimals_for(values: Any, significant: int = 3) -> int:
 
 
 def rounded(values: Any, decimals: int = 3) -> list[Any]:
-    """An array or tensor as nested lists, rounded; what is not finite becomes None."""
+    """An array or tensor as nested lists, rounded; whole numbers become integers, what is not finite None."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().double().numpy()
-    return _plain(np.round(np.asarray(values, dtype=float), decimals).tolist())
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_plain(item) for item in value]
-    if not math.isfinite(value):
-        return None
-    return int(value) if value == int(value) else value
+    array = np.round(np.asarray(values, dtype=float), decimals)
+    out = array.astype(object)
+    whole = (array == np.trunc(array)) & (np.abs(array) < 1e15)
+    out[whole] = array[whole].astype(np.int64).astype(object)
+    out[~np.isfinite(array)] = None
+    return out.tolist()
 
 
 def script_json(value: Mapping[str, Any] | Sequence[Any]) -> str:

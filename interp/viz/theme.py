@@ -7,6 +7,7 @@ Okabe & Ito 2008, "Color Universal Design").
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from typing import Any
 
@@ -30,7 +31,7 @@ DIVERGING = [
 ]
 
 # A report's column is this wide; how many labels fit on an axis is worked out from it.
-FIGURE_WIDTH = 860
+FIGURE_WIDTH = 860.0
 
 
 @cache
@@ -87,19 +88,19 @@ def template() -> Any:
     )
 
 
-def number(value: float, digits: int = 3) -> str:
+def number(value: float | int, digits: int = 3) -> str:
     """A number for people: `digits` significant figures, thousands separated, a true minus sign."""
-    if value != value:
-        return "n/a"
+    if not math.isfinite(value):
+        return "n/a" if value != value else "∞" if value > 0 else "−∞"
     if value == int(value) and abs(value) < 1e15:
         text = f"{int(value):,}"
-    elif abs(value) >= 10**digits:
+    elif abs(value) >= 1000:
         text = f"{value:,.0f}"
     else:
         text = f"{value:.{digits}g}"
     return text.replace("-", "−") if "e" not in text else text
 
 
-def interval(low: float, high: float, digits: int = 3) -> str:
+def interval(low: float | int, high: float | int, digits: int = 3) -> str:
     """An interval for people: [low, high]."""
     return f"[{number(low, digits)}, {number(high, digits)}]"

@@ -38,12 +38,21 @@
     return update;
   };
 
+  // React draws later and tells nobody: wait until something stands in the stage. After an error on the page, which is
+  // how React reports a component that failed, a moment more is enough.
   const filled = (stage) =>
     new Promise((done, failed) => {
-      const start = performance.now();
+      let deadline = performance.now() + 20000;
+      let reason = "nothing was drawn";
+      const note = (event) => {
+        deadline = Math.min(deadline, performance.now() + 1000);
+        reason = event.message || reason;
+      };
+      window.addEventListener("error", note);
+      const end = (settle, value) => (window.removeEventListener("error", note), settle(value));
       const look = () => {
-        if (stage.firstElementChild) return done();
-        if (performance.now() - start > 20000) return failed(new Error("nothing was drawn"));
+        if (stage.firstElementChild) return end(done);
+        if (performance.now() > deadline) return end(failed, new Error(reason));
         setTimeout(look, 30);
       };
       look();
