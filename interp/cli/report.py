@@ -42,9 +42,9 @@ def main(config: Config, console: Console | None = None) -> int:
         key=lambda step: (step / RESULT_FILE).stat().st_mtime,
     )
     names = [step.name for step in stored]
-    for step in config.step:
-        if step not in names:
-            raise unknown("step in this run", step, names)
+    for name in config.step:
+        if name not in names:
+            raise unknown("step in this run", name, names)
     if not stored:
         raise InputError(f"{directory} holds no results yet; finish a step first")
     report = Report(directory.parent.name, directory.name)
