@@ -133,11 +133,12 @@ class Result:
 
     def figure(self, i: int = 0) -> Any:
         """The i-th plot, drawn: a plotly Figure, or a view with `.html` for attention patterns and highlighted text."""
-        from interp.viz.figures import figure  # the one place where a result knows who draws it
+        from interp import viz  # the one place where a result knows who draws it
 
         if not -len(self.plots) <= i < len(self.plots):
             raise InputError(f"this {self.kind} result has {len(self.plots)} plots, so there is no number {i}")
-        return figure(self, self.plots[i])
+        plot = self.plots[i]
+        return viz.view(self, plot) if plot.kind in ("attention", "text") else viz.figure(self, plot)
 
     # ---- keeping -------------------------------------------------------------------------------------------------
 
