@@ -61,12 +61,18 @@ _OTHER_NAMES = {
     "hook_out": "resid_post",
     "ln2.hook_in": "resid_mid",
     "attn.hook_out": "attn_out",
+    "ln1_post.hook_out": "attn_out",
     "mlp.hook_out": "mlp_out",
+    "ln2_post.hook_out": "mlp_out",
     "attn.q.hook_out": "q",
     "attn.k.hook_out": "k",
     "attn.v.hook_out": "v",
     "attn.o.hook_in": "z",
+    "mlp.in.hook_out": "mlp_pre",
+    "mlp.gate.hook_out": "mlp_pre",
     "mlp.out.hook_in": "mlp_post",
+    "embed.hook_out": "embed",
+    "pos_embed.hook_out": "pos_embed",
 }
 
 
@@ -155,12 +161,12 @@ def as_site(name: Site | str) -> Site:
     if isinstance(name, Site):
         return name
     for kind, hook in _MODEL_HOOKS.items():
-        if name in (hook, kind):
+        if name in (hook, kind) or _OTHER_NAMES.get(str(name)) == kind:
             return Site(kind)
     head, _, rest = str(name).removeprefix("blocks.").partition(".")
     by_hook = {hook: kind for kind, hook in _BLOCK_HOOKS.items()} | _OTHER_NAMES
-    if head.isdigit() and rest in by_hook:
-        return Site(by_hook[rest], int(head), given=str(name))
+    if head.isdigit() and by_hook.get(rest) in _BLOCK_HOOKS:
+        return Site(by_hook[rest], int(head), given=f"blocks.{head}.{rest}")
     layer = head if head.isdigit() else "0"
     known = [f"blocks.{layer}.{hook}" for hook in _BLOCK_HOOKS.values()] + list(_MODEL_HOOKS.values())
     raise InputError(f"there is no site called {name!r}{nearest(name, known)}")
@@ -274,7 +280,7 @@ def check(model: Any, site: Site | str, heads: Any = None) -> None:
         here = [kind for kind in KINDS if Site(kind, None if kind in _MODEL_HOOKS else layer).hook in hooks]
         raise InputError(f"this model has no site {site.kind!r}{nearest(site.kind, here)}")
     points = hook_points(model)
-    if site.given in points and points[site.given] is not points[site.hook]:
+    if site.given is not None and points.get(site.given) is not points[site.hook]:
         raise InputError(f"on this model {site.given!r} is not {site.kind!r}, which is {site.hook!r}; name that one")
     if site.kind == "scores" and not has_live_scores(model, site.layer or 0):
         raise InputError("this model computes its attention scores out of reach; use sites.pattern, after the softmax")
