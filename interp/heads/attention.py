@@ -15,7 +15,7 @@ from interp.hooks.prompts import PromptTokens
 from interp.models import identity
 from interp.results import Axis, Plot, Result, Values
 from interp.runs import provenance
-from interp.tasks.prompting import Prompts, as_prompts, strings_of
+from interp.tasks.prompting import Prompts, as_prompts, described, strings_of
 
 MAX_BYTES = 2**30
 """Patterns that one result may hold."""
@@ -49,11 +49,10 @@ def patterns(
     chosen = all_of_layers if heads is None else as_heads(model, heads)
     tokens = as_prompts(model, prompts, prepend_bos=prepend_bos)
     pattern, strings = kept_patterns(model, tokens, chosen, batch_size)
-    describe = getattr(prompts, "describe", None)
     return AttentionPatterns(
         values={"pattern": pattern},
         settings={"heads": [head_name(head) for head in chosen], "prepend_bos": prepend_bos, "n": len(tokens)},
-        provenance=provenance(model=identity(model), task=describe() if describe else None, started=started),
+        provenance=provenance(model=identity(model), started=started, **described(prompts)),
         plots=(Plot("attention", "pattern", title="Attention", caption="Where each head looks from every token."),),
         texts={"tokens": strings},
     )

@@ -27,7 +27,7 @@ from interp.hooks.prompts import PromptTokens, prompt_tokens, real_tokens
 from interp.models import identity
 from interp.results import Axis, Plot, Result, Values, mean_with_interval
 from interp.runs import provenance
-from interp.tasks.prompting import Prompts, as_prompts
+from interp.tasks.prompting import Prompts, as_prompts, described
 from interp.tasks.repetition import repeated_random_tokens
 
 KINDS = ("previous", "duplicate", "induction")
@@ -88,14 +88,13 @@ def scores(
         prompts, control = as_prompts(model, tokens, prepend_bos=prepend_bos, shortest=2), None
         each = _by_layer(reduce_patterns(model, prompts, _matches(kinds, prompts), layers, batch_size))
         settings |= {"prompts": "given", "n": len(prompts)}
+    asked = described(tokens) if tokens is not None else {"seed": seed}
     values = score_values(each, kinds, control)
     patterns, texts = _best_patterns(model, prompts, values["score"], keep_patterns)
     return HeadScores(
         values=values | patterns,
         settings=settings,
-        provenance=provenance(
-            model=identity(model), task=_described(tokens), seed=seed if tokens is None else None, started=started
-        ),
+        provenance=provenance(model=identity(model), started=started, **asked),
         plots=_plots(bool(patterns)),
         texts=texts,
     )
@@ -234,8 +233,3 @@ def _checked_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
     if not chosen:
         raise InputError(f"no kinds were given; choose from {', '.join(KINDS)}")
     return chosen
-
-
-def _described(given: Prompts | None) -> dict[str, Any] | None:
-    describe = getattr(given, "describe", None)
-    return describe() if describe is not None else None

@@ -44,6 +44,13 @@ def strings_of(model: Any, prompts: PromptTokens) -> list[list[str]]:
     return [to_strings(model, row[:length]) for row, length in zip(plain, prompts.lengths.tolist())]
 
 
+def described(given: object) -> dict[str, Any]:
+    """What a result's provenance says of the prompts: {"task": ..., "seed": ...}, both None unless they are a task."""
+    if not isinstance(given, PromptPairs):
+        return {"task": None, "seed": None}
+    return {"task": given.describe(), "seed": given.seed}
+
+
 def _matrix(tokens: Tensor) -> Tensor:
     if tokens.is_floating_point() or tokens.ndim not in (1, 2) or tokens.numel() == 0:
         raise InputError(f"tokens must be integers [batch, pos], not {tokens.dtype} of shape {tuple(tokens.shape)}")
