@@ -105,7 +105,7 @@ class _Position:
         def look(module: Any, args: Any, keywords: dict[str, Any]) -> None:
             cache = keywords.get("past_key_values")
             self.offset = int(cache.get_seq_length()) if cache is not None else 0
-            tokens = keywords.get("input_ids")
+            tokens = args[0] if args else keywords.get("input_ids")
             if isinstance(tokens, PromptTokens):
                 self.prompts = tokens
             elif not self._goes_on(tokens):
