@@ -1,0 +1,75 @@
+"""Look at one prompt: where heads attend, what each layer would predict, and which heads write the prediction.
+
+interp look "When Mary and John went to the store, John gave a drink to"
+interp look "The capital of France is" --target " Paris" --distractor " London" --model gpt2
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import tyro
+from rich.console import Console
+
+import interp
+from interp.cli.answering import Answer, Options, answering
+from interp.cli.texts import quoted, read_text
+from interp.lens import Look
+from interp.models.tokens import to_strings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Options):
+    """Options of `interp look`."""
+
+    text: tyro.conf.Positional[str]
+    """The prompt, or a file that ends in .txt."""
+    target: str = ""
+    """The token to explain, with its leading space; default: the model's own prediction."""
+    distractor: str = ""
+    """The token to compare it with; default: the mean over the vocabulary."""
+    heads: int = 12
+    """Heads whose attention and sources are shown: those that contribute most."""
+    bos: bool = False
+    """Begin the prompt with the BOS token."""
+    top: int = 8
+    """Rows of the printed tables."""
+
+
+def main(config: Config, console: Console | None = None) -> int:
+    """Look, print the prediction and who writes it, keep everything in a run with its report."""
+    with answering("look", config, title=f"A look at: {config.text}", console=console) as a:
+        options = {"target": config.target or None, "distractor": config.distractor or None}
+        text = read_text(config.text)
+        seen = a.step(
+            "look",
+            lambda: interp.look(
+                a.model, text, heads=config.heads, top_k=max(config.top, 10), prepend_bos=config.bos, **options
+            ),
+        )
+        a.show(_predictions(a, seen, config.top), "the model predicts")
+        a.show(_heads(seen, config.top), f"heads that write {quoted(seen.texts['target'][0])} directly")
+        parts = seen.top(config.top, name="component_contribution")
+        a.show(parts, f"parts that write it (all together {float(seen.values['total'].data):.2f})")
+    return 0
+
+
+def _predictions(answer: Answer, seen: Look, n: int) -> pd.DataFrame:
+    ids, log_probs = (seen.values[name].data[-1, -1, :n] for name in ("top_ids", "top_log_probs"))
+    tokens = [quoted(token) for token in to_strings(answer.model, ids)]
+    return pd.DataFrame({"token": tokens, "probability": log_probs.exp().tolist()})
+
+
+def _heads(seen: Look, n: int) -> pd.DataFrame:
+    """The heads that contribute most, and the token each of them takes most of it from."""
+    sources = seen.values["source_contribution"]
+    rows = []
+    for head in seen.settings["heads"][:n]:
+        layer, index = (int(part) for part in head.split("."))
+        contribution = float(seen.values["head_contribution"].sel(layer=layer, head=index).data)
+        from_each = sources.sel(head=head).data
+        place = int(from_each.abs().argmax())
+        token = seen.texts["tokens"][0][place]
+        rows.append((head, contribution, quoted(token), place, float(from_each[place])))
+    return pd.DataFrame(rows, columns=["head", "contribution", "mostly from", "position", "of it"])

@@ -1,0 +1,50 @@
+"""`interp look` on a tiny model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from interp.cli import main as command_line
+from interp.results import load
+from tests.cli.saved_models import save_tiny_llama
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_tiny_llama(tmp_path_factory.mktemp("llama"))
+
+
+def test_a_look_prints_prediction_and_heads_and_writes_a_page(llama: str, tmp_path: Path, capsys) -> None:
+    assert command_line.main(["look", "w5 w6 w7 w5", "--model", llama, "--heads", "3", "--out", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    (folder,) = (tmp_path / "look").iterdir()
+    seen = load(folder / "results" / "look")
+    assert "the model predicts" in out
+    assert all(head in out for head in seen.settings["heads"])
+    assert repr(seen.texts["target"][0]) in out
+    page = (folder / "report.html").read_text()
+    assert "A look at: w5 w6 w7 w5" in page
+    assert "query_key" in page
+
+
+def test_the_text_is_required(llama: str, capsys) -> None:
+    with pytest.raises(SystemExit):
+        command_line.main(["look", "--model", llama])
+    assert "text" in capsys.readouterr().err.lower()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["w5"], "at least two tokens"),
+        (["w5 w6", "--target", "w7 w8"], "is 2 tokens"),
+        (["w5 w6", "--heads", "0"], "heads=0"),
+    ],
+)
+def test_mistakes_are_one_sentence(llama: str, options: list[str], message: str, tmp_path: Path, capsys) -> None:
+    assert command_line.main(["look", *options, "--model", llama, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
