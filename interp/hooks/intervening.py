@@ -55,7 +55,8 @@ def intervene(model: Any, *interventions: Intervention | Iterable[Intervention],
             for site, function in _hooks_of(item, position):
                 stack.enter_context(hooked(hook_point(model, site), function))
         yield
-    _warn_of_positions_never_reached(ready, position)
+    for message in _positions_never_reached(ready, position):
+        warnings.warn(message, stacklevel=3)  # where the `with` block ends
 
 
 @contextlib.contextmanager
@@ -69,13 +70,12 @@ def _telling_rows_apart(model: Any, items: list[Intervention]) -> Iterator[None]
         del labels[len(labels) - len(added) :]
 
 
-def _warn_of_positions_never_reached(items: list[Intervention], position: _Position) -> None:
+def _positions_never_reached(items: list[Intervention], position: _Position) -> Iterator[str]:
     """A position past the end of every prompt is fine while generating, and a mistake otherwise."""
     for item in items:
         last = max(last_position(item.positions), last_position(item.keys))
         if last >= position.reached > 0:
-            message = f"{item.label}: position {last} was never reached, the longest run had {position.reached}"
-            warnings.warn(message, stacklevel=4)
+            yield f"{item.label}: position {last} was never reached, the longest run had {position.reached}"
 
 
 def _flat(items: Iterable[Any]) -> Iterator[Intervention]:
@@ -92,7 +92,7 @@ class _Position:
     """What a forward pass is about: the absolute position of its first token, and whose prompts run.
 
     offset: positions in the key/value cache. reached: the furthest position of any pass, plus one. prompts: the tokens
-    that run, where they are a task's; a generation goes on from the prompts it began with.
+    that run, where they know their prompts.
     """
 
     def __init__(self) -> None:
@@ -106,10 +106,7 @@ class _Position:
             cache = keywords.get("past_key_values")
             self.offset = int(cache.get_seq_length()) if cache is not None else 0
             tokens = args[0] if args else keywords.get("input_ids")
-            if isinstance(tokens, PromptTokens):
-                self.prompts = tokens
-            elif not self._goes_on(tokens):
-                self.prompts = None
+            self.prompts = tokens if isinstance(tokens, PromptTokens) else None
 
         handle = model.original_model.register_forward_pre_hook(look, with_kwargs=True)
         try:
@@ -117,17 +114,12 @@ class _Position:
         finally:
             handle.remove()
 
-    def _goes_on(self, tokens: Tensor | None) -> bool:
-        if self.prompts is None or tokens is None or tokens.shape[0] != self.prompts.shape[0]:
-            return False
-        width = self.prompts.shape[1]
-        return self.offset >= width or torch.equal(tokens[:, :width], self.prompts.as_subclass(Tensor))
-
     def prompts_of(self, item: Intervention) -> PromptTokens | None:
         """The prompts whose names and groups an intervention means."""
-        if self.prompts is not None and (self.prompts.positions or item.prompts is None):
-            return self.prompts
-        return item.prompts
+        if self.prompts is None or item.prompts is None:
+            return item.prompts if self.prompts is None else self.prompts
+        named = self.prompts.positions or set(self.prompts.groups) != {"all"}
+        return self.prompts if named or item.prompts.shape[0] != self.prompts.shape[0] else item.prompts
 
 
 def _hooks_of(item: Intervention, position: _Position) -> list[tuple[Any, Any]]:

@@ -75,7 +75,7 @@ def ablate(
     rows: Any = None,
     units: Sequence[int] | None = None,
     *,
-    value: Literal["zero", "mean", "resample", "counterfactual"] | float = "zero",
+    value: Literal["zero", "mean", "resample", "counterfactual"] | int | float = "zero",
     reference: Reference = None,
     mean_over: MeanOver = "all",
     seed: int = 0,

@@ -81,7 +81,9 @@ def hooked(point: Any, function: Callable[[Tensor], Tensor | None]) -> Iterator[
             yield
     finally:
         handle.hook.remove()
-        point.fwd_hooks.remove(handle)
+        # Somebody may have removed all hooks meanwhile.
+        if handle in point.fwd_hooks:
+            point.fwd_hooks.remove(handle)
 
 
 @contextlib.contextmanager

@@ -239,10 +239,14 @@ class MidStream:
 
     def __init__(self, point: Any, model: Any, layer: int) -> None:
         self.point = point
-        self.fwd_hooks = point.fwd_hooks
         if model not in _LIVE_MID:
             _LIVE_MID[model] = mid_stream_is_live(model, hook_points(model), layer)
         self._live = _LIVE_MID[model]
+
+    @property
+    def fwd_hooks(self) -> list[Any]:
+        """The hook point's own list of handles."""
+        return self.point.fwd_hooks
 
     def add_hook(self, function: Callable[..., Tensor | None]) -> Any:
         """As the hook point's own, with the new values written into the stream."""
