@@ -9,7 +9,7 @@ a time with a hook on a full forward pass.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.hooks.capturing import Activations, capture
-from interp.hooks.partial import KeysValues, has_suffix_runs, hooked, run, run_recording
+from interp.hooks.partial import KeysValues, embedding_device, has_suffix_runs, hooked, run, run_recording
+from interp.hooks.readout import Readout
 from interp.hooks.sites import Site, hook_point, resid_pre
 from interp.patching.cells import Cell
 from interp.patching.packing import pack
+from interp.tasks import PromptPairs
 from interp.tasks.metric import Metric
 
 
@@ -31,34 +33,65 @@ class Base:
 
     tokens: of the run; streams: its residual stream before each block; past: its keys and values, or None where the
     model keeps none; logits: its readout; metric: of the run's prompts; donor: the other run's activations; first: the
-    first position at which run and donor differ; end: one past the last position the metric reads.
+    first position at which run and donor differ; end: one past the last position the metric reads. unpatched,
+    donor_scores: the metric of both runs, Float[batch].
     """
 
     tokens: Tensor
-    streams: Activations
+    streams: dict[Site, Tensor]
     past: KeysValues | None
-    logits: Tensor
     metric: Metric
     donor: Activations
     over: str
     first: int
     end: int
+    unpatched: Float[Tensor, " batch"]
+    donor_scores: Float[Tensor, " batch"]
 
 
-def prepare(
-    model: Any, run_tokens: Tensor, donor_tokens: Tensor, metric: Metric, over: str, layers: Sequence[int], first: int
-) -> Base:
-    """Run both prompts once and keep what the patched runs need."""
+def prepare(model: Any, task: PromptPairs, over: str, layers: Sequence[int], direction: str) -> Base:
+    """Run both prompts once, one forward pass each, and keep what the patched runs need."""
+    if direction == "denoise":
+        tokens, metric, donor_tokens, donor_metric = task.corrupt, task.corrupt_metric, task.clean, task.metric
+    else:
+        tokens, metric, donor_tokens, donor_metric = task.clean, task.metric, task.corrupt, task.corrupt_metric
+    donor = capture(model, donor_tokens, [Site(over, layer) for layer in layers], readout=donor_metric.readout)
+    tokens = tokens.as_subclass(Tensor).to(embedding_device(model))
+    streams, logits, past = _record(model, tokens, layers, metric.readout)
     end = int(metric.readout.positions.max()) + 1
-    first = min(first, end - 1)
-    streams = capture(model, run_tokens, [resid_pre(layer) for layer in layers])
-    donor = capture(model, donor_tokens, [Site(over, layer) for layer in layers])
-    tokens = run_tokens.as_subclass(Tensor).to(streams[resid_pre(layers[0])].device)
-    if has_suffix_runs(model):
-        logits, past = run_recording(model, tokens, metric.readout)
-        return Base(tokens, streams, past, logits, metric, donor, over, first, end)
-    logits = run(model, tokens, readout=metric.readout)
-    return Base(tokens, streams, None, logits, metric, donor, over, first, end)
+    return Base(
+        tokens=tokens,
+        streams=streams,
+        past=past,
+        metric=metric,
+        donor=donor,
+        over=over,
+        first=min(int(task.divergence.min()), end - 1) if task.aligned else 0,
+        end=end,
+        unpatched=metric.score(logits),
+        donor_scores=donor_metric.score(donor.logits),
+    )
+
+
+def _record(
+    model: Any, tokens: Tensor, layers: Sequence[int], readout: Readout
+) -> tuple[dict[Site, Tensor], Tensor, KeysValues | None]:
+    """One forward pass that leaves the residual stream before each layer, the readout, and the keys and values."""
+    streams: dict[Site, Tensor] = {}
+
+    def keep(site: Site) -> Callable[[Tensor], None]:
+        def read(value: Tensor) -> None:
+            streams[site] = value.clone()
+
+        return read
+
+    with contextlib.ExitStack() as stack:
+        for site in map(resid_pre, layers):
+            stack.enter_context(hooked(hook_point(model, site), keep(site)))
+        if has_suffix_runs(model):
+            logits, past = run_recording(model, tokens, readout)
+            return streams, logits, past
+        return streams, run(model, tokens, readout=readout), None
 
 
 def first_changed(cell: Cell, base: Base) -> int | None:
@@ -85,7 +118,7 @@ def _same_streams(cell: Cell, base: Base) -> bool:
 @torch.no_grad()
 def score_layer(model: Any, cells: Sequence[Cell], base: Base, max_tokens: int) -> Float[Tensor, "cell batch"]:
     """m(patched) of every cell and prompt; all cells patch the same layers."""
-    scores = base.metric.score(base.logits)[None].expand(len(cells), -1).clone()
+    scores = base.unpatched[None].expand(len(cells), -1).clone()
     starts = [first_changed(cell, base) for cell in cells]
     active = [i for i, start in enumerate(starts) if start is not None]
     covered = [start if base.past is not None and start is not None else 0 for start in starts]

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import InputError
-from interp.hooks.partial import run
 from interp.models import identity
 from interp.patching.cells import Cell, all_cells, axes_of, check_request, head_axis_note
 from interp.patching.folded_runs import Base, prepare, score_layer
@@ -66,14 +65,13 @@ def sweep(
     effects, clean, corrupt = [], [], []
     with progress(n_cells * len(parts), f"patching {over} by {', '.join(axes)}") as bar:
         for part in parts:
-            base = _base(model, part, over, chosen, direction)
+            base = prepare(model, part, over, chosen, direction)
             runs = torch.zeros(*map(len, result_axes), len(part))
             for cells, scores in _scored(model, part, base, result_axes, chosen, direction, per_pass):
                 for cell, score in zip(cells, scores.cpu()):
                     runs[cell.index] = score
                 bar.advance(len(cells))
-            unpatched = base.metric.score(base.logits).cpu()
-            other = _other_baseline(model, part, direction)
+            unpatched, other = base.unpatched.cpu(), base.donor_scores.cpu()
             effects.append(runs - unpatched if direction == "denoise" else unpatched - runs)
             clean.append(other if direction == "denoise" else unpatched)
             corrupt.append(unpatched if direction == "denoise" else other)
@@ -89,19 +87,6 @@ def sweep(
     source = provenance(model=identity(model), task=task.describe(), seed=task.seed, started=started)
     baselines = {"clean": torch.cat(clean), "corrupt": torch.cat(corrupt)}
     return outcome(task, result_axes, torch.cat(effects, dim=-1), baselines, settings, source)
-
-
-def _base(model: Any, task: PromptPairs, over: str, layers: Sequence[int], direction: str) -> Base:
-    first = int(task.divergence.min()) if task.aligned else 0
-    if direction == "denoise":
-        return prepare(model, task.corrupt, task.clean, task.corrupt_metric, over, layers, first)
-    return prepare(model, task.clean, task.corrupt, task.metric, over, layers, first)
-
-
-def _other_baseline(model: Any, task: PromptPairs, direction: str) -> Float[Tensor, " batch"]:
-    """The metric of the run that is not patched."""
-    metric, tokens = (task.metric, task.clean) if direction == "denoise" else (task.corrupt_metric, task.corrupt)
-    return metric.score(run(model, tokens, readout=metric.readout)).cpu()
 
 
 def _scored(
