@@ -51,7 +51,7 @@ def main(config: Config, console: Console | None = None) -> int:
             random = {"n": config.n, "length": config.length, "seed": config.seed}
             scores = a.step("scores", lambda: heads.scores(a.model, **random, **shared))
             loss = a.step("loss", lambda: heads.repeated_loss(a.model, prepend_bos=config.bos, **random))
-            a.show(loss.to_frame("copies"), "mean loss of each copy (nats)")
+            a.show(loss.to_frame("copies"), "loss of each copy (nats)")
         for kind in config.kinds:
             _show_best(a, scores, kind, config.top)
         if config.prefix_matching:

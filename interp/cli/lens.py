@@ -66,12 +66,13 @@ def main(config: Config, console: Console | None = None) -> int:
         asked = [token for token in (config.target, config.distractor) if token] or None
         bos = {"prepend_bos": config.bos}
         layers = a.step("lens", lambda: lens.logit_lens(a.model, prompts, targets=asked, mid=config.mid, **bos))
-        a.show(_by_layer(a, layers), "if the model ended at each layer")
+        a.show(_by_layer(a, layers), "if the model ended at each layer" + " (p: geometric mean)" * (not config.text))
         question = {"target": config.target or None, "distractor": config.distractor or None, **bos}
         attribute = partial(lens.direct_attribution, a.model, prompts, **question)
         for by in ("component", "head"):
             _show_attribution(a, a.step(by, partial(attribute, by=by)), by, config.top)
-        a.step("source", partial(attribute, by="source"))
+        sources = a.step("source", partial(attribute, by="source"))
+        a.say(f"all parts together: {float(sources.values['total'].data):.2f} logits")
     return 0
 
 
@@ -104,5 +105,4 @@ def _show_attribution(answer: Answer, found: Attribution, by: str, n: int) -> No
     if by == "head":
         best.insert(0, "name", [f"{layer}.{head}" for layer, head in zip(best.pop("layer"), best.pop("head"))])
         best = best.rename(columns={"name": "head"})
-    total = float(found.values["total"].data)
-    answer.show(best, f"direct contributions by {by} (the logit difference is {total:.2f})")
+    answer.show(best, f"what each {by} writes")

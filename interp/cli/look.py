@@ -49,9 +49,9 @@ def main(config: Config, console: Console | None = None) -> int:
             ),
         )
         a.show(_predictions(a, seen, config.top), "the model predicts")
-        a.show(_heads(seen, config.top), f"heads that write {quoted(seen.texts['target'][0])} directly")
-        parts = seen.top(config.top, name="component_contribution")
-        a.show(parts, f"parts that write it (all together {float(seen.values['total'].data):.2f})")
+        a.show(_heads(seen, config.top), f"heads that write {quoted(seen.texts['target'][0])}")
+        a.show(seen.top(config.top, name="component_contribution"), "parts that write it")
+        a.say(f"all parts together: {float(seen.values['total'].data):.2f} logits")
     return 0
 
 

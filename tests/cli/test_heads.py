@@ -23,7 +23,7 @@ def test_the_best_heads_are_printed_and_everything_is_kept(llama: str, tmp_path:
     code = command_line.main(["heads", "--model", llama, "--out", str(tmp_path), *options])
     out = capsys.readouterr().out
     assert code == 0
-    for title in ("previous heads", "duplicate heads", "induction heads", "mean loss of each copy", "prefix matching"):
+    for title in ("previous heads", "duplicate heads", "induction heads", "loss of each copy", "prefix matching"):
         assert title in out
     assert "without repetition" in out
     (folder,) = (tmp_path / "heads").iterdir()
