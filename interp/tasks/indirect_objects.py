@@ -112,10 +112,12 @@ class Names:
 
     @property
     def used(self) -> tuple[str, ...]:
+        """The names that are drawn from."""
         return tuple(self.ids)
 
     @property
     def notes(self) -> tuple[str, ...]:
+        """What a reader should know about the names: which were dropped, and how many took their place."""
         if not self.dropped:
             return ()
         by = f"{len(self.added)} others took their place" if self.added else "none could be replaced"
