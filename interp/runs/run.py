@@ -1,8 +1,8 @@
 """Run directories: `runs/<experiment>/<time>-<hash of the config>/`, resumed when they were not finished.
 
-    with open_run("ioi", {"model": "smollm2-135m", "n": 100, "seed": 0}) as run:
-        behaviour = run.step("behaviour", lambda: measure(model, task))     # computed once, whatever interrupts
-        heads = run.step("heads", lambda: sweep(model, task, over="z"))
+with open_run("ioi", {"model": "smollm2-135m", "n": 100, "seed": 0}) as run:
+    behaviour = run.step("behaviour", lambda: measure(model, task))     # computed once, whatever interrupts
+    heads = run.step("heads", lambda: sweep(model, task, over="z"))
 """
 
 from __future__ import annotations

@@ -84,9 +84,7 @@ def test_a_bad_option_is_a_mistake_of_the_user(command: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("error", [InputError("no [layer] 9"), StorageError("no [layer] 9")])
-def test_a_mistake_is_one_sentence(
-    error: Exception, command: ModuleType, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_is_one_sentence(error: Exception, command: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     command.main = fail_with(error)  # type: ignore[attr-defined]
     assert cli.main(["trial"]) == 2
     assert capsys.readouterr().err == "interp: no [layer] 9\n"

@@ -95,9 +95,7 @@ def test_a_kind_that_was_imported_comes_back_as_its_class(result: Result, tmp_pa
     assert type(load(sweep.save(tmp_path))) is Sweep
 
 
-def test_a_kind_nobody_imported_keeps_its_name(
-    result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kind_nobody_imported_keeps_its_name(result: Result, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sweep = Sweep(values=result.values, settings={}, provenance=result.provenance, plots=result.plots)
     sweep.save(tmp_path / "first")
     monkeypatch.delitem(KINDS, "test-sweep")

@@ -148,9 +148,7 @@ def test_a_damaged_step_is_computed_again(tmp_path: Path, caplog: pytest.LogCapt
     assert "heads is computed again" in caplog.text
 
 
-def test_a_full_disk_while_storing_is_told_and_can_be_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_while_storing_is_told_and_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
