@@ -27,7 +27,7 @@ _PACKAGES = (
 
 
 def environment(device: object = None) -> dict[str, Any]:
-    """Python, platform, processor, package versions, code commit, torch threads, and the device with its name.
+    """Python, platform, package versions, code commit, torch threads, and the device with its name.
 
     `device` is a torch device or its text; None means that no device was chosen. The commit is that of this package's
     source ("+changes" when it was edited since), or "unknown" for an installation without one.
@@ -36,8 +36,8 @@ def environment(device: object = None) -> dict[str, Any]:
 
     return {
         "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
+        # Enough to reproduce; results are published, and a kernel's build names somebody's machine.
+        "platform": f"{platform.system()} {platform.machine()}",
         "packages": _packages(),
         "commit": code_commit(),
         "threads": torch.get_num_threads(),
@@ -90,17 +90,6 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 def _packages() -> dict[str, str]:
     return dict(_versions())
-
-
-@functools.cache
-def _processor() -> str:
-    try:
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except (OSError, UnicodeDecodeError):
-        pass
-    return platform.processor() or platform.machine()
 
 
 def _device_name(device: object) -> str:

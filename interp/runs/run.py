@@ -248,7 +248,7 @@ def _environment_changes(directory: Path) -> list[str]:
     except (OSError, json.JSONDecodeError):
         return []
     now = environment()
-    changes = [(name, before.get(name), now[name]) for name in ("python", "commit", "processor")]
+    changes = [(name, before.get(name), now[name]) for name in ("python", "commit", "platform")]
     packages = before.get("packages", {})
     changes += [(name, packages.get(name), version) for name, version in now["packages"].items()]
     return [f"{name} was {old}, is {new}" for name, old, new in changes if old != new]
