@@ -1,4 +1,4 @@
-"""`interp.capture` at one site against a plain Hugging Face model cut off after the same block, in turn, in one process.
+"""`interp.capture` at one site against a plain Hugging Face model cut off after the same block, in turn.
 
     python scripts/benchmarks/capture.py --rounds 15
 
@@ -77,9 +77,9 @@ def compare(model: Any, plain: Any, n_tokens: int, layer: int, rounds: int) -> N
         for clock, unit in ((0, "wall"), (1, "CPU")):
             ratios = [round_[i][clock] / round_[0][clock] for round_ in spent]
             parts.append(f"{name} {unit} {statistics.median(ratios):.3f} (least {min(ratios):.3f})")
+    times = f"Hugging Face {seconds[0] * 1e3:6.1f} ms, capture {seconds[1] * 1e3:6.1f} ms"
     print(
-        f"{n_tokens:5d} tokens, block {layer:2d}: Hugging Face {seconds[0] * 1e3:6.1f} ms, capture {seconds[1] * 1e3:6.1f} ms;"
-        f" ratios: {', '.join(parts)}; difference {error:.0e}",
+        f"{n_tokens:5d} tokens, block {layer:2d}: {times}; ratios: {', '.join(parts)}; difference {error:.0e}",
         flush=True,
     )
 
