@@ -97,4 +97,4 @@ def _device_name(device: object) -> str:
 
     if str(device).startswith("cuda") and torch.cuda.is_available():
         return torch.cuda.get_device_name(torch.device(str(device)))
-    return _processor() if str(device) == "cpu" else ""
+    return ""
