@@ -84,7 +84,8 @@ def ablate(
 
     value: "zero"; a number; "mean" over `reference` (a capture of the same site on other prompts; mean_over "all"
     tokens, per "position", or per "group" and position); "resample", another prompt's activation, drawn with `seed`
-    within the prompt's group where the reference has it; "counterfactual", the same row of the paired corrupt run.
+    from the prompt's group where the reference has another one of it; "counterfactual", the same row of the paired
+    corrupt run. Raises InputError, as the model runs, where a reference has only padding at a token that is written.
     The mean over all tokens leaves out pads, the first position and tokens whose norm is over 10 times the median:
     a single attention sink would otherwise be the mean. Source of the choices: Zhang & Nanda 2024, "Towards Best
     Practices of Activation Patching".
