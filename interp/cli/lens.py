@@ -64,7 +64,7 @@ def main(config: Config, console: Console | None = None) -> int:
                 a.model, config.task, config.n, config.seed, corruption=config.corruption, bos=config.bos
             )
         asked = [token for token in (config.target, config.distractor) if token] or None
-        bos = {"prepend_bos": config.bos}
+        bos = {"prepend_bos": config.bos and bool(config.text)}
         layers = a.step("lens", lambda: lens.logit_lens(a.model, prompts, targets=asked, mid=config.mid, **bos))
         a.show(_by_layer(a, layers), "if the model ended at each layer" + " (p: geometric mean)" * (not config.text))
         question = {"target": config.target or None, "distractor": config.distractor or None, **bos}

@@ -15,7 +15,7 @@ from interp.hooks.prompts import PromptTokens
 from interp.models import identity
 from interp.results import Axis, Plot, Result, Values
 from interp.runs import provenance
-from interp.tasks.prompting import Prompts, as_prompts, described, strings_of
+from interp.tasks.prompting import Prompts, as_prompts, described, has_bos, strings_of
 
 MAX_BYTES = 2**30
 """Patterns that one result may hold."""
@@ -51,7 +51,11 @@ def patterns(
     pattern, strings = kept_patterns(model, tokens, chosen, batch_size)
     return AttentionPatterns(
         values={"pattern": pattern},
-        settings={"heads": [head_name(head) for head in chosen], "prepend_bos": prepend_bos, "n": len(tokens)},
+        settings={
+            "heads": [head_name(head) for head in chosen],
+            "prepend_bos": has_bos(prompts, prepend_bos),
+            "n": len(tokens),
+        },
         provenance=provenance(model=identity(model), started=started, **described(prompts)),
         plots=(Plot("attention", "pattern", title="Attention", caption="Where each head looks from every token."),),
         texts={"tokens": strings},

@@ -27,7 +27,7 @@ from interp.hooks.prompts import PromptTokens, prompt_tokens, real_tokens
 from interp.models import identity
 from interp.results import Axis, Plot, Result, Values, mean_with_interval
 from interp.runs import provenance
-from interp.tasks.prompting import Prompts, as_prompts, described
+from interp.tasks.prompting import Prompts, as_prompts, described, has_bos
 from interp.tasks.repetition import repeated_random_tokens
 
 KINDS = ("previous", "duplicate", "induction")
@@ -75,7 +75,8 @@ def scores(
     started = datetime.now()
     kinds = _checked_kinds(kinds)
     layers = range(int(model.cfg.n_layers))
-    settings = {"kinds": list(kinds), "prepend_bos": prepend_bos, "keep_patterns": keep_patterns}
+    bos = prepend_bos if tokens is None else has_bos(tokens, prepend_bos)
+    settings: dict[str, Any] = {"kinds": list(kinds), "prepend_bos": bos, "keep_patterns": keep_patterns}
     if tokens is None:
         prompts = repeated_random_tokens(model, n, length, seed, prepend_bos)
         unrepeated = _unrepeated(model, prompts, length, seed)

@@ -25,7 +25,7 @@ from interp.models import identity
 from interp.models.tokens import to_strings
 from interp.results import Axis, Result, Values, mean_with_interval
 from interp.runs import provenance
-from interp.tasks.prompting import Prompts, described, strings_of
+from interp.tasks.prompting import Prompts, described, has_bos, strings_of
 
 KINDS = ("layer", "component", "head", "source")
 
@@ -87,7 +87,7 @@ def direct_attribution(
     values = with_intervals("contribution", split) | _totals(found.total, found.error)
     return Attribution(
         values=values,
-        settings={"by": by, "prepend_bos": prepend_bos, "n": len(question.prompts), "logits": logits}
+        settings={"by": by, "prepend_bos": has_bos(prompts, prepend_bos), "n": len(question.prompts), "logits": logits}
         | question.settings
         | split.settings,
         provenance=provenance(model=identity(model), started=started, **described(prompts)),

@@ -11,6 +11,7 @@ _CAVEAT = (
     "held at its actual value."
 )
 _CAPPED = " The logits are those before the model's soft cap or scale."
+_NAMES = {"layer": "layer", "component": "component", "head": "head", "source": "source token"}
 CAPTIONS = {
     "layer": "What each layer adds to the logit difference by what it writes itself.",
     "component": "What embedding, attention layers (a) and MLPs (m) add to the logit difference themselves.",
@@ -27,7 +28,7 @@ def caveat(capped: bool) -> str:
 def attribution_plots(by: str, values: Mapping[str, Values], capped: bool) -> tuple[Plot, ...]:
     """Bars for layers and components, a map for heads and sources."""
     bounds = {"low": "low", "high": "high"} if "low" in values else {}
-    words = {"title": "Direct logit attribution", "caption": CAPTIONS[by], "caveat": caveat(capped)}
+    words = {"title": f"Direct attribution by {_NAMES[by]}", "caption": CAPTIONS[by], "caveat": caveat(capped)}
     options = {"zero_centred": True, "colour_label": "logits"}
     if by == "head":
         rest_bounds = {"low": "rest_low", "high": "rest_high"} if "rest_low" in values else {}

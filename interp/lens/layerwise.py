@@ -29,7 +29,7 @@ from interp.models import identity
 from interp.results import Result
 from interp.runs import provenance
 from interp.tasks.pairs import PromptPairs
-from interp.tasks.prompting import Prompts, as_prompts, described, strings_of
+from interp.tasks.prompting import Prompts, as_prompts, described, has_bos, strings_of
 
 PASS_TOKENS = 2048
 
@@ -102,7 +102,7 @@ def logit_lens(
             "positions": None if question.single_position else list(names),
             "mid": mid,
             "top_k": top_k,
-            "prepend_bos": prepend_bos,
+            "prepend_bos": has_bos(prompts, prepend_bos),
             "n": len(question.prompts),
         },
         provenance=provenance(model=identity(model), started=started, **described(prompts)),

@@ -122,6 +122,9 @@ def _plot(
     shown: dict[str, Any] = {"origin": "lower", "colour_label": drawn.unit}
     if name == "logit_difference":
         shown["zero_centred"] = True
+    if name == "log_prob":
+        # Below, a token is not predicted at all; the differences there would take all the colours.
+        shown["colour_range"] = [-15, 0]
     one_prompt = "example" not in values["top_ids"].dims
     if name == "log_prob" and not targets and one_prompt and len(drawn.axis("position")) <= MAX_WRITTEN:
         shown["cell_text"] = "top_tokens"

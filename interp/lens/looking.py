@@ -28,7 +28,7 @@ from interp.models import identity
 from interp.models.tokens import to_strings
 from interp.results import Axis, Result, Values
 from interp.runs import provenance
-from interp.tasks.prompting import Prompts, strings_of
+from interp.tasks.prompting import Prompts, has_bos, strings_of
 
 MAX_BYTES = 2**31
 """Activations that one look may hold."""
@@ -90,7 +90,11 @@ def look(
     values |= _lens_values(model, question, acts, top_k)
     neurons, scale = neuron_values(model, acts, chosen)
     names = to_strings(model, found.answers[0])
-    settings = {"heads": [head_name(head) for head in chosen], "prepend_bos": prepend_bos, "top_k": top_k}
+    settings = {
+        "heads": [head_name(head) for head in chosen],
+        "prepend_bos": has_bos(text, prepend_bos),
+        "top_k": top_k,
+    }
     return Look(
         values=values | _pattern_values(acts, chosen) | neurons,
         settings=settings | question.settings | {"target": names, "score_scale": scale},

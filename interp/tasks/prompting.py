@@ -24,6 +24,10 @@ def as_prompts(model: Any, given: Prompts, *, prepend_bos: bool = False, shortes
     or [pos] (as they are), or a task (its clean prompts). shortest: fewest real tokens a prompt may have. Raises
     InputError for prompts that are empty, too short, too long for the model, or not of its vocabulary.
     """
+    if prepend_bos and isinstance(given, PromptPairs | Tensor):
+        raise InputError(
+            "prepend_bos is for texts; tokens and tasks are taken as they are, so begin them with BOS there"
+        )
     if isinstance(given, PromptPairs):
         prompts = given.clean
     elif isinstance(given, Tensor):
@@ -36,6 +40,13 @@ def as_prompts(model: Any, given: Prompts, *, prepend_bos: bool = False, shortes
         prompts = prompt_tokens(pad_right(rows, pad_id=0), lengths=torch.tensor([len(row) for row in rows]))
     _check(model, prompts, shortest)
     return prompts
+
+
+def has_bos(given: Prompts, prepend_bos: bool) -> bool | None:
+    """Whether prompts begin with BOS, as a result's settings say it: None for token ids, which say nothing of it."""
+    if isinstance(given, PromptPairs):
+        return given.prepend_bos
+    return None if isinstance(given, Tensor) else prepend_bos
 
 
 def strings_of(model: Any, prompts: PromptTokens) -> list[list[str]]:
