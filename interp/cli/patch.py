@@ -31,8 +31,8 @@ class Config(Options):
     """Axes of the answer, any of: layer, head, position (prompts of one length), role (named positions)."""
     direction: Literal["denoise", "noise"] = "denoise"
     """denoise moves clean activations into corrupt prompts, noise the other way."""
-    metric: str = "logit_difference"
-    """logit_difference, probability_difference, answer_rank, accuracy, loss or kl_to_clean."""
+    metric: str | None = None
+    """logit_difference, probability_difference, answer_rank, accuracy, loss, kl_to_clean (default: the task's own)."""
     corruption: str = "abc"
     """Of the ioi task: abc (three other names), s2 (the answer flips) or io (the answer is removed)."""
     bos: bool = False
@@ -46,7 +46,7 @@ def main(config: Config, console: Console | None = None) -> int:
     with answering("patch", config, title=f"Activation patching: {config.over} on {config.task}", console=console) as a:
         task = make_task(a.model, config.task, config.n, config.seed, corruption=config.corruption, bos=config.bos)
         options = {"model": a.model} if config.metric == "kl_to_clean" else {}
-        scored = task if config.metric == task.metric.name else task.with_metric(config.metric, **options)
+        scored = task if config.metric is None else task.with_metric(config.metric, **options)
         result = a.step("sweep", lambda: patching.sweep(a.model, scored, config.over, config.by, config.direction))
         size = f"{len(task)} pairs, m(clean) - m(corrupt) = {result.difference:.2f} {scored.metric.unit}"
         a.show(result.top(config.top), f"largest effects of patching {config.over} ({config.direction}; {size})")
