@@ -53,6 +53,7 @@ def _one_pass(model: Any, tokens: Tensor, reduce: Reduce, rows: slice, layers: S
 
     def reader(layer: int) -> Callable[[Tensor], None]:
         def read(pattern: Tensor) -> None:
+            _release(model, below=layer)
             found[layer] = reduce(pattern, layer, rows).float().cpu()
             if len(found) == len(set(layers)):
                 raise StopForward
@@ -64,9 +65,17 @@ def _one_pass(model: Any, tokens: Tensor, reduce: Reduce, rows: slice, layers: S
             stack.enter_context(hooked(hook_point(model, sites.pattern(layer)), reader(layer)))
         stack.enter_context(contextlib.suppress(StopForward))
         run(model, tokens)
+    _release(model, below=int(model.cfg.n_layers))
     missing = [layer for layer in layers if layer not in found]
     if missing:
         raise InputError(
             f"layer {missing[0]} never computes its attention pattern; load the model with eager attention"
         )
     return found
+
+
+def _release(model: Any, below: int) -> None:
+    """Some attention modules of the library (GPT-2's) keep their last pattern until the next run, for nobody."""
+    for block in model.blocks[:below]:
+        if getattr(block.attn, "_pattern", None) is not None:
+            block.attn._pattern = None
