@@ -99,6 +99,8 @@ def capture(
     wanted = [as_any_site(site) for site in ([sites] if isinstance(sites, Site | LatentSite | str) else sites)]
     if not wanted:
         raise InputError("no sites were given; name at least one, for example interp.sites.resid_post(5)")
+    if not isinstance(tokens, Tensor):
+        raise InputError("capture takes token ids; make them with interp.models.to_tokens(model, text, False)[None]")
     if tokens.ndim != 2 or tokens.is_floating_point() or tokens.numel() == 0:
         raise InputError(f"tokens must be integers [batch, pos], not {tokens.dtype} {tuple(tokens.shape)}")
     step = _rows_a_pass(model, tokens.shape[0], batch_size)

@@ -70,14 +70,15 @@ def _plot(axes: tuple[Axis, ...], settings: dict[str, Any], unit: str, differenc
         f"a full patch is worth {difference:.2f}."
     )
     title = f"Patching {over} ({direction})"
+    caveat = "One activation at a time: components that stand in for each other go unseen."
     options = {"zero_centred": True, "colour_label": f"effect ({unit})"}
     if len(names) == 1:
-        return Plot("bars", "effect", x=names[0], title=title, caption=caption, low="low", high="high")
+        return Plot("bars", "effect", x=names[0], title=title, caption=caption, caveat=caveat, low="low", high="high")
     y = "layer" if "layer" in names else names[0]
     rest = [name for name in names if name != y]
     across = next((name for name in ("position", "role", "head") if name in rest), rest[0])
     series = next((name for name in rest if name != across), None)
     return Plot(
-        "heatmap", "effect", x=across, y=y, series=series, title=title, caption=caption, low="low", high="high",
-        options=options,
+        "heatmap", "effect", x=across, y=y, series=series, title=title, caption=caption, caveat=caveat, low="low",
+        high="high", options=options,
     )  # fmt: skip

@@ -81,8 +81,9 @@ def _lens(experiment: Experiment, task: PromptPairs) -> None:
     found = experiment.step("lens", lambda: lens.logit_lens(experiment.model, task))
     experiment.report.section(
         "IOI: where the answer appears",
-        "The residual stream after every layer, read through the model's own final norm and unembedding: the layer "
-        "at which the indirect object overtakes the subject is where the answer is written.",
+        "The residual stream entering every layer (the last entry is the output), read through the model's own final "
+        "norm and unembedding. A jump between two entries says that the layer between them writes the answer; before "
+        "it the names are hardly predicted at all, and which of them leads says little.",
     ).add(found)
 
 
@@ -94,8 +95,9 @@ def _attribution(experiment: Experiment, task: PromptPairs) -> list[tuple[int, i
     experiment.report.section(
         "IOI: which parts write the answer",
         "The final residual stream is the sum of what every part wrote, so with the final norm's scale held at its "
-        "value the logit difference is a sum over parts. Heads that write towards the indirect object are the paper's "
-        "name movers, heads that write against it its negative name movers.",
+        "value the logit difference is a sum over parts. Heads that write towards the indirect object play the "
+        "part of the paper's name movers, heads that write against it that of its negative name movers; whether they "
+        "read the name that they write is not measured by this sum.",
     ).add(parts).add(by_head)
     _number_heads(experiment, by_head, len(task))
     top = by_head.top(10, by="abs")
@@ -114,8 +116,8 @@ def _number_heads(experiment: Experiment, by_head: Attribution, n: int) -> None:
 def _attention(experiment: Experiment, task: PromptPairs, chosen: list[tuple[int, int]]) -> None:
     shown = experiment.step("attention", lambda: heads.patterns(experiment.model, task[:1], heads=chosen))
     experiment.report.add(
-        shown, caption="Attention of the heads with the largest direct effect on the first prompt: a name mover looks "
-        "from the last token back at the name it writes.", caveat="One prompt; the scores above are means.",
+        shown, caption="Attention of the heads with the largest direct effect, on the first prompt: the last row is "
+        "where each looks when it writes.", caveat="One prompt; the effects above are means over all of them.",
     )  # fmt: skip
 
 
@@ -125,9 +127,11 @@ def _maps(experiment: Experiment, task: PromptPairs) -> None:
     by_head = experiment.step("map-heads", lambda: patching.sweep(model, task, "z", ("layer", "head")))
     experiment.report.section(
         "IOI: where the information travels",
-        f"Denoising: {len(task)} corrupt prompts, into which one activation of the clean run is put at a time. What "
-        "restores the logit difference carries information about which name came twice or which one is left. The "
-        "stream is patched at the named tokens; a head's output at all tokens at once.",
+        f"Denoising: {len(task)} corrupt prompts, into which one activation of the clean run is put at a time. In "
+        "the early layers, patching the stream at a name simply puts the clean name into the prompt: IO alone brings "
+        "its answer back, S1 alone makes the wrong name likelier. What restores the difference later, at S2 or at the "
+        "end, is information that heads have moved there. The stream is patched at the named tokens; a head's output "
+        "at all tokens at once.",
     ).add(stream).add(by_head)
     _number_patches(experiment, by_head, len(task))
 

@@ -115,10 +115,17 @@ def _plots(task: PromptPairs, values: dict[str, Values], metric: Metric) -> tupl
         x="template" if by_group else "group",
         series="order" if by_group else None,
         title=f"{metric.name.replace('_', ' ').capitalize()} by {'template and order' if by_group else 'group'}",
-        caption=f"Mean on the clean prompts of each group ({len(task)} pairs in all) with 95 % bootstrap intervals.",
+        caption=_group_caption(task),
         caveat="Groups are small, so single bars are uncertain.",
         low=f"{name}_low",
         high=f"{name}_high",
         options={"colour_label": metric.unit},
     )
     return (table, bars) if len(set(task.groups)) > 1 else (table,)
+
+
+def _group_caption(task: PromptPairs) -> str:
+    smallest = min(task.groups.count(group) for group in set(task.groups))
+    if smallest < 2:
+        return f"Mean on the clean prompts of each group; {len(task)} pairs in all, too few a group for intervals."
+    return f"Mean on the clean prompts of each group ({smallest} pairs or more) with 95 % bootstrap intervals."

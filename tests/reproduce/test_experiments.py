@@ -82,7 +82,7 @@ def test_known_facts_about_the_real_model(quick_run: Path) -> None:
     assert 4.2 < behaviour.sel(measure="logit_difference").values["mean"].data < 6.0
     heads = load(quick_run / "results" / "ioi-heads").to_frame().sort_values("value")
     assert [(row.layer, row.head) for row in heads.tail(3).itertuples()][::-1] == [(23, 3), (29, 1), (23, 0)]
-    assert (heads.iloc[0].layer, heads.iloc[0].head) == (24, 4)
+    assert tuple(heads.iloc[0][["layer", "head"]]) == (24, 4)
     patched = load(quick_run / "results" / "ioi-map-heads").top(1)
     assert (patched.layer[0], patched["head"][0]) == (23, 3)
 
