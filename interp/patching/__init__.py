@@ -5,8 +5,14 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_NAMES = {"sweep": "sweeps", "PatchingResult": "outcome"}
-__all__ = ["PatchingResult", "sweep"]
+_NAMES = {
+    "sweep": "sweeps",
+    "PatchingResult": "outcome",
+    "path_effects": "paths",
+    "PathResult": "paths",
+    "node_attribution": "node_attribution",
+}
+__all__ = ["PatchingResult", "PathResult", "path_effects", "sweep"]
 
 
 def __getattr__(name: str) -> Any:
