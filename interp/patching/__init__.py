@@ -10,9 +10,21 @@ _NAMES = {
     "PatchingResult": "outcome",
     "path_effects": "paths",
     "PathResult": "paths",
-    "node_attribution": "node_attribution",
+    "node_attribution": "node_attributions",
+    "NodeAttribution": "node_attributions",
+    "compare_with_exact": "estimate_checks",
+    "EstimateCheck": "estimate_checks",
 }
-__all__ = ["PatchingResult", "PathResult", "path_effects", "sweep"]
+__all__ = [
+    "EstimateCheck",
+    "NodeAttribution",
+    "PatchingResult",
+    "PathResult",
+    "compare_with_exact",
+    "node_attribution",
+    "path_effects",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -155,7 +155,9 @@ def _heads_held(layer: int, senders: Sequence[int | None], base: PathBase) -> Fl
     return copies.flatten(0, 1)
 
 
-def _written(model: Any, layer: int, heads: Sequence[int], base: PathBase) -> Float[Tensor, "cell batch chosen d_model"]:
+def _written(
+    model: Any, layer: int, heads: Sequence[int], base: PathBase
+) -> Float[Tensor, "cell batch chosen d_model"]:
     """How the attention's contribution to the stream changes with each head, through a norm behind it if there is one.
 
     The unchanged contribution is the first copy of the same pass, so that what is equal differs by exactly nothing.

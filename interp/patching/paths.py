@@ -88,7 +88,9 @@ def path_effects(
             base = _base(model, part, direction, received, positions)
             unpatched = base.metric.score(base.logits)
             scores = unpatched[None].repeat(len(sending), 1)
-            for cells, layer, heads in _chunks(sending, base, tokens_per_pass(model, part.clean.shape[1], memory_budget)):
+            for cells, layer, heads in _chunks(
+                sending, base, tokens_per_pass(model, part.clean.shape[1], memory_budget)
+            ):
                 scores[cells] = _patched(model, layer, heads, received, base, mlps).to(scores)
                 bar.advance(len(cells))
             other = _other_baseline(model, part, direction)
@@ -112,7 +114,9 @@ def path_effects(
 
 def _check(task: PromptPairs, direction: str, mlps: str, batch_size: int | None) -> None:
     if direction not in ("denoise", "noise"):
-        raise InputError(f"direction is 'noise' (corrupt into clean) or 'denoise' (clean into corrupt), not {direction!r}")
+        raise InputError(
+            f"direction is 'noise' (corrupt into clean) or 'denoise' (clean into corrupt), not {direction!r}"
+        )
     if mlps not in MLPS:
         raise InputError(f"mlps is 'recompute' (paths through MLPs count) or 'freeze' (direct paths), not {mlps!r}")
     if not task.aligned:

@@ -101,7 +101,7 @@ def test_a_group_is_all_heads_that_share_it() -> None:
 
 @pytest.mark.parametrize("direction", ["noise", "denoise"])
 def test_induction_toy_is_algebra(direction: str) -> None:
-    """Without MLPs and norms a path is an edge, whose effect a NumPy decoder gives; truth: a0.0 -> a1.0.k is worth 10."""
+    """Without MLPs and norms a path is an edge, and a NumPy decoder knows its effect; a0.0 -> a1.0.k is worth 10."""
     model = interp.load_model("toy/induction")
     task = for_toy(model, n=6)
     prompts = (task.clean.as_subclass(Tensor), task.corrupt.as_subclass(Tensor), task.answers, task.distractors)
@@ -120,9 +120,13 @@ def test_induction_toy_is_algebra(direction: str) -> None:
 def test_direct_paths_of_the_linear_toy_are_its_edges() -> None:
     model = interp.load_model("toy/linear")
     task = for_toy(model, n=5)
-    edges = linear.edge_effects(task.clean.as_subclass(Tensor), task.corrupt.as_subclass(Tensor), task.answers, task.distractors)
+    edges = linear.edge_effects(
+        task.clean.as_subclass(Tensor), task.corrupt.as_subclass(Tensor), task.answers, task.distractors
+    )
     direct = effects(path_effects(model, task, "logits", mlps="freeze"))
-    theirs = torch.stack([torch.stack([edges[f"a{layer}.{head}", "logits"] for head in range(2)]) for layer in range(2)])
+    theirs = torch.stack(
+        [torch.stack([edges[f"a{layer}.{head}", "logits"] for head in range(2)]) for layer in range(2)]
+    )
     assert_same(direct, theirs.float())
     values = effects(path_effects(model, task, "1.1.v", mlps="freeze"))
     assert_same(values[0], torch.stack([edges[f"a0.{head}", "a1.1.v"] for head in range(2)]).float())
@@ -132,7 +136,7 @@ def test_direct_paths_of_the_linear_toy_are_its_edges() -> None:
 
 @pytest.mark.parametrize("letter", ["q", "k", "v"])
 def test_equals_transformer_lens(letter: str) -> None:
-    """Its direct path patching is ours with frozen MLPs, denoising, one receiver at a time; it has no means, no rows."""
+    """Its direct path patching is ours with frozen MLPs, denoising, one receiver at a time."""
     model, task = tiny("gpt2"), pairs()
     corrupt = task.corrupt.as_subclass(Tensor)
     _, clean_cache = model.run_with_cache(task.clean.as_subclass(Tensor))
