@@ -61,7 +61,8 @@ def gendered_pronoun(
 
     corruption:
         "gender"  a name of the other gender, so the answer flips; the prompts differ at "name" only
-        "person"  "That person" for "So <Name>", the neutral baseline of Mathwin et al.: nothing tells the pronoun
+        "person"  "That person" for "So <Name>", the neutral baseline of Mathwin et al.: nothing tells the pronoun,
+                  and the corrupt logit differences of the two genders cancel by construction
 
     n: pairs, spread evenly over genders, templates and names; `groups` are "he-0", "she-0" (answer, template index).
     templates: indices into TEMPLATES (default: all five). Names that are not single tokens are left out; `settings`

@@ -39,7 +39,7 @@ def test_only_single_tokens_and_no_token_twice() -> None:
     found = one_token_words(words, ["cat", "bird", "dog", "cat"], after="The")
     assert [words.tokenizer.decode([token]) for token in found.values()] == [" cat", " dog"]
     need(found, 2, ["cat", "bird", "dog"], "animals")
-    with pytest.raises(InputError, match="only 2 of 3 animals .* needs 3; .*from_jsonl"):
+    with pytest.raises(InputError, match=r"only 2 of 3 animals .* needs 3; .*from_jsonl"):
         need(found, 3, ["cat", "bird", "dog"], "animals")
     assert left_out(found, ["cat", "bird", "dog"], "animals") == (
         "left out, being no single token here: 1 of 3 animals (bird)",
