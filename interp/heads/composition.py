@@ -105,7 +105,7 @@ def _plot(kind: str, offset: int | None) -> Plot:
         x="destination",
         y="source",
         title=f"{kind.upper()}-composition",
-        caption=f"How much of what a head reads by its {KINDS[kind]} an earlier head writes, above random heads.{words}",
+        caption=f"How much of what a head's {KINDS[kind]} read an earlier head writes, above random heads.{words}",
         caveat="A property of the weights: it says what a head could read, not what it does read on some prompt.",
         options={"zero_centred": True, "colour_label": "above random"},
     )

@@ -61,13 +61,15 @@ def names_task(n: int = 4):
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_names_are_ranked_among_the_whole_vocabulary(name: str) -> None:
+@pytest.mark.parametrize("reads", ["first_block", "stream"])
+def test_names_are_ranked_among_the_whole_vocabulary(name: str, reads: str) -> None:
     model, task = tiny(name), names_task()
-    found = name_copying(model, task, top=9)
-    stream = interp.capture(model, task.clean, sites.resid_post(0))[sites.resid_post(0)]
+    found = name_copying(model, task, top=9, reads=reads)
     final = model.ln_final
     for sign, factor in (("copies", 1.0), ("suppresses", -1.0)):
         for layer, head in ((0, 0), (2, 1), (1, 3)):
+            site = sites.resid_pre(layer) if reads == "stream" else sites.resid_post(0)
+            stream = interp.capture(model, task.clean, site)[site]
             hits = []
             for row in range(4):
                 for position in (1, 2, 4):
