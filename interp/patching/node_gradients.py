@@ -49,16 +49,16 @@ def backward(
         return lambda gradient: receive(i, gradient.detach())
 
     handles += [run[site].register_hook(receiver(i)) for i, site in enumerate(sites)]
-    leaves = [value for value in run.values() if value.is_leaf]
+    # Everything lies behind the first site or is a leaf of its own (latents); weights that want gradients get none.
+    values = list(run.values())
+    ends = [values[0], *(value for value in values[1:] if value.is_leaf)]
     try:
         with torch.enable_grad():
             total = metric.score(run.logits).sum()
-        torch.autograd.backward(total, inputs=leaves, retain_graph=again)
+        torch.autograd.grad(total, ends, retain_graph=again, allow_unused=True)
     finally:
         for handle in handles:
             handle.remove()
-        for leaf in leaves:
-            leaf.grad = None
 
 
 def at_the_run(model: Any, tokens: Tensor, metric: Metric, sites: Sequence[AnySite], receive: Receive) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 import torch
 from torch import Tensor
+from transformer_lens.tools.analysis.attribution_patching import attribution_patch
 
 import interp
 from interp.errors import InputError
@@ -17,7 +18,7 @@ from interp.results import Values
 from interp.tasks import for_toy
 from tests.patching.gradients_by_hand import KINDS, ByHand
 from tests.patching.test_sweeps import assert_same, effects, pairs, uneven_pairs
-from tests.tiny_models import tiny
+from tests.tiny_models import tiny, tiny_gpt2
 
 
 def by_hand(model, task, kind: str, direction: str) -> Tensor:
@@ -73,11 +74,11 @@ def test_integrated_gradients_equal_those_by_hand(kind: str) -> None:
 def test_integrated_gradients_are_complete() -> None:
     """Summed over a whole stream they give m(clean) - m(corrupt) (Sundararajan et al. 2017, proposition 1)."""
     model, task = tiny("gpt2"), pairs()
-    total = node_attribution(model, task, "resid_pre", method="ig", steps=64, layers=[0])
+    total = node_attribution(model, task, "resid_pre", method="ig", steps=32, layers=[0])
     assert torch.allclose(
         effects(total)[0], total.values["clean"].data - total.values["corrupt"].data, rtol=2e-2, atol=5e-3
     )
-    every = node_attribution(model, task, "resid_post", method="ig-activations", steps=64)
+    every = node_attribution(model, task, "resid_post", method="ig-activations", steps=24)
     whole = (every.values["clean"].data - every.values["corrupt"].data).expand(3, -1)
     assert torch.allclose(effects(every), whole, rtol=2e-2, atol=5e-3)
 
@@ -335,3 +336,40 @@ def test_refuses_to_compare_what_differs() -> None:
         compare_with_exact({}, exact)
     with pytest.raises(InputError, match="top lists"):
         compare_with_exact(estimate, exact, top=[99])
+
+
+def test_equals_transformer_lens() -> None:
+    """Its node attribution, one prompt at a time, by position: the same numbers for heads and MLPs."""
+    model, row = tiny_gpt2().requires_grad_(True), pairs()[1]  # theirs asks for gradients of the weights
+    theirs = attribution_patch(
+        model,
+        row.clean.as_subclass(Tensor),
+        row.corrupt.as_subclass(Tensor),
+        lambda logits: row.corrupt_metric(logits)[0],
+    ).node_scores
+    heads = node_attribution(model, row, by=("layer", "head", "position")).values["effect"]
+    mlps = node_attribution(model, row, "mlps", ("layer", "position")).values["effect"]
+    for node, score in theirs.items():
+        if node.kind == "attn_head_out":
+            ours = heads.sel(layer=node.layer, head=node.head, position=node.position)
+        elif node.kind == "mlp_out":
+            ours = mlps.sel(layer=node.layer, position=node.position)
+        else:
+            continue
+        assert float(ours.data) == pytest.approx(float(score), abs=1e-4)
+
+
+@pytest.mark.slow
+def test_a_language_model_needs_the_fix_less_than_a_saturated_toy_but_needs_it() -> None:
+    """SmolLM2's queries in the layers of its induction heads: the QK-fix ranks them better than plain gradients."""
+    model = interp.load_model("smollm2-135m")
+    task = interp.tasks.ioi(model, n=4, seed=0)
+    layers = [17, 18, 20, 23]
+    exact = sweep(model, task, "q", direction="noise", layers=layers)
+    plain, fixed = (
+        node_attribution(model, task, "q", direction="noise", layers=layers, qk_fix=fix) for fix in (False, True)
+    )
+    check = compare_with_exact({"plain": plain, "fixed": fixed}, exact)
+    error = check.values["error"].data
+    assert error[1] < error[0]
+    assert check.values["spearman"].data[1] > 0.8

@@ -167,22 +167,24 @@ def test_equals_transformer_lens(letter: str) -> None:
 @pytest.mark.parametrize("receivers", ["logits", ["2.1.q", "2.0.k", "1.1.v"]])
 def test_batches_budgets_and_named_senders_change_nothing(receivers) -> None:
     model, task = tiny("llama"), pairs()
-    whole = path_effects(model, task, receivers)
+    whole = effects(path_effects(model, task, receivers))
     for options in ({"batch_size": 3}, {"memory_budget": 1}):
-        assert_same(effects(path_effects(model, task, receivers, **options)), effects(whole))
-    named = path_effects(model, task, receivers, senders=["1.3", "0.2"])
-    assert named.values["effect"].axis("sender").labels == ("1.3", "0.2")
-    assert_same(effects(named), effects(whole)[[1, 0], [3, 2]])
+        named = path_effects(model, task, receivers, senders=["1.3", "0.2", "1.0"], **options)
+        assert named.values["effect"].axis("sender").labels == ("1.3", "0.2", "1.0")
+        assert_same(effects(named), whole[[1, 0, 1], [3, 2, 0]])
 
 
 def test_positions_narrow_what_is_received() -> None:
-    """The parts of a linear whole: positions apart add up where nothing mixes them (values, queries held)."""
+    """Values of a linear model add up: those of single positions to those of all."""
     model = interp.load_model("toy/linear")
-    task = for_toy(model, n=4)
-    whole = effects(path_effects(model, task, "1.0.v"))
-    parts = [effects(path_effects(model, task, "1.0.v", positions=position)) for position in range(task.clean.shape[1])]
-    assert_same(torch.stack(parts).sum(0), whole)
-    assert not torch.allclose(parts[-1], whole, atol=1e-3)
+    task = for_toy(model, n=2)
+    last = task.clean.shape[1] - 1
+    whole, early, late = (
+        effects(path_effects(model, task, "1.0.v", positions=positions))
+        for positions in (None, list(range(last)), last)
+    )
+    assert_same(early + late, whole)
+    assert not torch.allclose(late, whole, atol=1e-3)
 
 
 def test_positions_of_the_logits_and_roles() -> None:
@@ -201,7 +203,7 @@ def test_uneven_prompts_whose_pairs_are_even() -> None:
     task = from_tokens(clean, corrupt, [40, 41, 42], [50, 51, 52], n_vocab=100)
     for receivers in ("logits", ["2.1.q", "2.0.k"]):
         together = effects(path_effects(model, task, receivers))
-        for row in range(3):
+        for row in (0, 2):
             single = from_tokens(clean[row : row + 1], corrupt[row : row + 1], [40 + row], [50 + row], n_vocab=100)
             assert_same(together[..., row], effects(path_effects(model, single, receivers))[..., 0])
 
@@ -244,3 +246,17 @@ def test_refuses(receivers, options, message: str) -> None:
 def test_refuses_pairs_of_different_length() -> None:
     with pytest.raises(InputError, match="differ in length"):
         path_effects(tiny("llama"), uneven_pairs())
+
+
+@pytest.mark.slow
+def test_a_language_model_tells_its_known_story() -> None:
+    """SmolLM2 on indirect objects: name mover 23.3 writes the answer; 16.0 (previous token) serves induction keys."""
+    model = interp.load_model("smollm2-135m")
+    task = interp.tasks.ioi(model, n=4, seed=0)
+    direct = path_effects(model, task)
+    assert tuple(direct.top(1)[["layer", "head"]].iloc[0]) == (23, 3)
+    assert float(direct.values["normalised"].sel(layer=23, head=3).data) > 0.3
+    keys = path_effects(model, task, ["17.3.k", "18.6.k"], positions="S1+1", senders=["16.0", "16.3", "11.1", "5.2"])
+    assert keys.top(1)["sender"].iloc[0] == "16.0"
+    frozen = path_effects(model, task, ["17.3.k", "18.6.k"], positions="S1+1", senders="16.0", mlps="freeze")
+    assert float(frozen.values["effect"].data[0]) > 0
