@@ -123,12 +123,14 @@ class Years:
         return later, not_later
 
     def filled(self, noun: str, century: int, yy: int) -> Filled:
+        """The template with its slots filled in."""
         year = {"YY": f"{yy:02d}", "tens": str(yy // 10), "units": str(yy % 10)}
         slots = {"noun": noun, "XX1": str(century), "XX2": str(century), **year}
         return fill(TEMPLATES[self.variant], slots)
 
     @property
     def notes(self) -> tuple[str, ...]:
+        """What a reader of the results should know about this variant."""
         if self.variant == "two-digit":
             absent = 100 - len(self.tokens)
             return (f"{absent} two-digit numbers have no token of their own and are in no set",) if absent else ()
