@@ -1,4 +1,8 @@
-"""What attention heads attend to: stripe scores, prefix matching, the loss that repetition saves, and the patterns.
+"""What attention heads attend to and what they do with it.
+
+What they attend to: stripe scores, prefix matching, the patterns. What they write: copying scores, of random tokens and
+of names. What their weights say: eigenvalue and composition scores. What hangs on them: the loss that repetition saves,
+the in-context learning score, and what becomes of both when heads are knocked out.
 
 >>> scores = interp.heads.scores(model)
 >>> scores.sel(kind="induction").top(5)
@@ -12,6 +16,18 @@ from typing import Any
 
 _NAMES = {
     "AttentionPatterns": "attention",
+    "CompositionScores": "composition",
+    "CopyingScores": "copying",
+    "EigenvalueScores": "eigenvalues",
+    "InContextScore": "in_context",
+    "KnockOut": "knocking_out",
+    "NameCopying": "copying",
+    "composition_scores": "composition",
+    "copying_scores": "copying",
+    "eigenvalue_scores": "eigenvalues",
+    "in_context_score": "in_context",
+    "knock_out": "knocking_out",
+    "name_copying": "copying",
     "patterns": "attention",
     "RepeatedLoss": "repetition",
     "repeated_loss": "repetition",
@@ -21,8 +37,20 @@ _NAMES = {
 }
 __all__ = [
     "AttentionPatterns",
+    "CompositionScores",
+    "CopyingScores",
+    "EigenvalueScores",
     "HeadScores",
+    "InContextScore",
+    "KnockOut",
+    "NameCopying",
     "RepeatedLoss",
+    "composition_scores",
+    "copying_scores",
+    "eigenvalue_scores",
+    "in_context_score",
+    "knock_out",
+    "name_copying",
     "patterns",
     "prefix_matching",
     "repeated_loss",

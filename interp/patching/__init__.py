@@ -5,8 +5,26 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-_NAMES = {"sweep": "sweeps", "PatchingResult": "outcome"}
-__all__ = ["PatchingResult", "sweep"]
+_NAMES = {
+    "sweep": "sweeps",
+    "PatchingResult": "outcome",
+    "path_effects": "paths",
+    "PathResult": "paths",
+    "node_attribution": "node_attributions",
+    "NodeAttribution": "node_attributions",
+    "compare_with_exact": "estimate_checks",
+    "EstimateCheck": "estimate_checks",
+}
+__all__ = [
+    "EstimateCheck",
+    "NodeAttribution",
+    "PatchingResult",
+    "PathResult",
+    "compare_with_exact",
+    "node_attribution",
+    "path_effects",
+    "sweep",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,10 @@ still share a pass that begins at the earliest, which computes more tokens but s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+DEFAULT_BUDGET = 2 * 2**30
+"""Bytes that a pass may take unless the caller says otherwise."""
 
 # What starting one pass costs besides its tokens, in tokens: Python, hooks and small matrix products. Measured with
 # SmolLM2-135M on two CPU cores, where 16, 48, 120, 250 and 500 gave sweeps of 4.6, 4.1, 3.8, 4.1 and 4.6 s.
@@ -38,3 +42,13 @@ def pack(starts: Sequence[int], end: int, rows: int, max_tokens: int) -> list[li
         passes.append(order[cut[last] : last])
         last = cut[last]
     return passes[::-1]
+
+
+def tokens_per_pass(model: Any, width: int, memory_budget: int) -> int:
+    """How many tokens one forward pass over prompts of `width` tokens may hold, at least one prompt.
+
+    About ten activations of a block's widest part are alive at once.
+    """
+    cfg = model.cfg
+    widest = max(int(cfg.d_mlp or 0), 4 * int(cfg.d_model), int(cfg.n_heads) * width)
+    return max(width, min(4096, memory_budget // (10 * widest * 4)))

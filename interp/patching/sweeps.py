@@ -16,11 +16,10 @@ from interp.models import identity
 from interp.patching.cells import Cell, all_cells, axes_of, check_request, head_axis_note
 from interp.patching.folded_runs import Base, prepare, score_layer
 from interp.patching.outcome import PatchingResult, outcome
+from interp.patching.packing import DEFAULT_BUDGET, tokens_per_pass
 from interp.results import Axis
 from interp.runs import progress, provenance
 from interp.tasks import PromptPairs
-
-DEFAULT_BUDGET = 2 * 2**30
 
 
 @torch.no_grad()
@@ -58,7 +57,7 @@ def sweep(
     started = datetime.now(UTC)
     chosen = list(layers) if layers is not None else list(range(int(model.cfg.n_layers)))
     result_axes = axes_of(model, task, over, axes, chosen, heads)
-    per_pass = _tokens_per_pass(model, task, memory_budget)
+    per_pass = tokens_per_pass(model, task.clean.shape[1], memory_budget)
     step = batch_size or max(1, min(len(task), per_pass // (2 * task.clean.shape[1])))
     parts = [task[i : i + step] for i in range(0, len(task), step)]
     n_cells = len(all_cells(parts[0], result_axes, chosen, direction))
@@ -103,11 +102,3 @@ def _scored(
     for _, group in groupby(cells, key=lambda cell: cell.layers):
         together = list(group)
         yield together, score_layer(model, together, base, max_tokens)
-
-
-def _tokens_per_pass(model: Any, task: PromptPairs, memory_budget: int) -> int:
-    """How many tokens one forward pass may hold: about ten activations of a block's widest part are alive at once."""
-    cfg = model.cfg
-    widest = max(int(cfg.d_mlp or 0), 4 * int(cfg.d_model), int(cfg.n_heads) * task.clean.shape[1])
-    bytes_per_token = 10 * widest * 4
-    return max(task.clean.shape[1], min(4096, memory_budget // bytes_per_token))

@@ -7,10 +7,20 @@ from typing import Any
 
 _NAMES = {
     "Experiment": "experiment",
+    "PhaseChangeSettings": "phase_change",
+    "phase_change_of_revisions": "phase_change",
     "run_ioi": "indirect_object_identification",
     "run_induction": "induction_heads",
+    "run_phase_change": "phase_change",
 }
-__all__ = ["Experiment", "run_induction", "run_ioi"]
+__all__ = [
+    "Experiment",
+    "PhaseChangeSettings",
+    "phase_change_of_revisions",
+    "run_induction",
+    "run_ioi",
+    "run_phase_change",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,6 +1,7 @@
 """Tasks: pairs of a clean and a corrupt prompt with their answers, and the metrics that score a run on them.
 
-`ioi`, `induction` and `repeated_text` make pairs for any model with a tokenizer, `for_toy` for the hand-built ones,
+`ioi`, `induction`, `repeated_text`, `greater_than`, `docstring`, `gendered_pronoun`, `subject_verb_agreement` and
+`capital_country` make pairs for any model with a tokenizer that suits them, `for_toy` for the hand-built ones,
 `from_jsonl` and `from_tokens` from a user's own; `metrics` holds the metrics, `task.with_metric(...)` changes one.
 """
 
@@ -14,27 +15,37 @@ _NAMES = {
     "Behaviour": "behaving",
     "PromptPairs": "pairs",
     "behaviour": "behaving",
+    "capital_country": "capitals",
+    "docstring": "docstrings",
     "for_toy": "toys",
     "from_jsonl": "jsonl",
     "from_tokens": "token_tensors",
+    "gendered_pronoun": "pronouns",
+    "greater_than": "greater_than_years",
     "induction": "repetition",
     "ioi": "indirect_objects",
     "repeated_random_tokens": "repetition",
     "repeated_text": "repeated_spans",
+    "subject_verb_agreement": "agreement",
 }
 __all__ = [
     "Behaviour",
     "Metric",
     "PromptPairs",
     "behaviour",
+    "capital_country",
+    "docstring",
     "for_toy",
     "from_jsonl",
     "from_tokens",
+    "gendered_pronoun",
+    "greater_than",
     "induction",
     "ioi",
     "metrics",
     "repeated_random_tokens",
     "repeated_text",
+    "subject_verb_agreement",
 ]
 
 

@@ -1,0 +1,111 @@
+"""Eigenvalues of a head's circuits: does it copy what it attends to (OV), and attend to what is the same (QK)?
+
+The OV circuit W_E W_V W_O W_U says how attending to one token changes the logit of every token, the QK circuit
+W_E W_Q W_K^T W_E^T how much one token attends to another. A positive eigenvalue is a combination of tokens that maps
+onto itself: sum(lambda) / sum(|lambda|) is 1 for a head that copies (or matches) everything, -1 for one that does the
+opposite, and near 0 for a random one. Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits", section
+"Detecting copying behavior". The [vocab, vocab] matrix has the eigenvalues of a [d_head, d_head] one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import unknown
+from interp.heads.rotating import checked_offset, rotated
+from interp.heads.weights import HeadWeights, folded_heads, folded_unembedding
+from interp.models import identity
+from interp.results import Axis, Plot, Result, Values
+from interp.runs import provenance
+
+CIRCUITS = ("OV", "QK")
+
+
+class EigenvalueScores(Result):
+    """score [circuit, layer, head]: sum(lambda) / sum(|lambda|), from -1 to 1; NaN for a circuit that is zero.
+
+    largest [circuit, layer, head]: share of sum(|lambda|) that the largest eigenvalue alone has: near 1, the score is
+    about one direction.
+    """
+
+    kind: ClassVar[str] = "eigenvalue_scores"
+
+
+@torch.no_grad()
+def eigenvalue_scores(model: Any, circuits: tuple[str, ...] | str = CIRCUITS, *, offset: int = 0) -> EigenvalueScores:
+    """OV and QK eigenvalue scores of every head, from token embedding to logits, norms folded, unembedding centred.
+
+    offset: how many tokens before the query the key lies, which the QK circuit of a rotary model depends on; 0 is the
+    circuit without rotation. Only the direct path counts: what the layers between do to an embedding, and to what the
+    head writes, is left out. Raises InputError for models whose heads cannot be read from weights.
+    """
+    started = datetime.now()
+    chosen = (circuits,) if isinstance(circuits, str) else tuple(circuits)
+    for name in chosen:
+        if name not in CIRCUITS:
+            raise unknown("circuit", name, CIRCUITS)
+    stated = checked_offset(model, offset) if "QK" in chosen else None
+    parts = [_of_circuit(model, name, offset) for name in chosen]
+    axes = (
+        Axis("circuit", chosen),
+        Axis("layer", tuple(range(int(model.cfg.n_layers)))),
+        Axis("head", tuple(range(int(model.cfg.n_heads)))),
+    )
+    words = f", key {stated} tokens back" if stated is not None else ""
+    return EigenvalueScores(
+        values={
+            "score": Values(torch.stack([part[0] for part in parts]), axes, "", "sum of eigenvalues over sum of sizes"),
+            "largest": Values(torch.stack([part[1] for part in parts]), axes, "", "share of the largest eigenvalue"),
+        },
+        settings={"circuits": list(chosen), "offset": stated, "norms": "folded", "unembedding": "centred"},
+        provenance=provenance(model=identity(model), started=started),
+        plots=(
+            Plot(
+                "heatmap",
+                "score",
+                x="head",
+                y="layer",
+                series="circuit",
+                title="Eigenvalue scores",
+                caption=f"1: a head copies what it attends to (OV), or attends to its like (QK{words}); -1: the "
+                "opposite.",
+                caveat="Computed from weights on the direct path; what other layers do on the way is left out.",
+                options={"zero_centred": True, "colour_range": [-1, 1], "colour_label": "score"},
+            ),
+        ),
+    )
+
+
+def _of_circuit(model: Any, name: str, offset: int) -> tuple[Float[Tensor, "layer head"], Float[Tensor, "layer head"]]:
+    W_E = model.W_E.detach().float()
+    if name == "OV":
+        middle = folded_unembedding(model) @ W_E  # [d_model, d_model], the vocabulary summed over once
+
+        def square(weights: HeadWeights, layer: int) -> Float[Tensor, "head d_head d_head"]:
+            return weights.W_O @ middle @ weights.W_V
+    else:
+        middle = W_E.T @ W_E
+
+        def square(weights: HeadWeights, layer: int) -> Float[Tensor, "head d_head d_head"]:
+            return weights.W_K.mT @ middle @ rotated(model, layer, weights.W_Q, offset)
+
+    return _by_layer(model, square)
+
+
+def _by_layer(
+    model: Any, square: Callable[[HeadWeights, int], Tensor]
+) -> tuple[Float[Tensor, "layer head"], Float[Tensor, "layer head"]]:
+    scores, largest = [], []
+    for layer in range(int(model.cfg.n_layers)):
+        # In double precision: products of four matrices, and eigenvalues of a matrix that is not symmetric.
+        eigenvalues = torch.linalg.eigvals(square(folded_heads(model, layer), layer).double().cpu())
+        sizes = eigenvalues.abs()
+        scores.append((eigenvalues.sum(-1).real / sizes.sum(-1)).float())
+        largest.append((sizes.amax(-1) / sizes.sum(-1)).float())
+    return torch.stack(scores), torch.stack(largest)
