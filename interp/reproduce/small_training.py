@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from safetensors.torch import save as as_bytes
 from torch import Tensor
 
 from interp.reproduce.examining import Examination, examine
@@ -44,17 +45,17 @@ class Training:
             tensors[f"seen.{name}"] = torch.stack([getattr(moment, name) for moment in self.seen])
         tensors |= {"steps": torch.tensor(self.steps), "losses": torch.tensor(self.losses)}
         whole = {name: value.contiguous() for name, value in tensors.items()}
-        atomic_write(path, safetensors.torch.save(whole, metadata={"settings": json.dumps(settings, sort_keys=True)}))
+        atomic_write(path, as_bytes(whole, metadata={"settings": json.dumps(settings, sort_keys=True)}))
 
     def load(self, path: Path, settings: Mapping[str, Any]) -> bool:
         """Take up a checkpoint of the same settings; False where there is none."""
         if not path.is_file():
             return False
-        with safetensors.safe_open(str(path), framework="pt") as file:
+        with safe_open(str(path), framework="pt") as file:
             made_with = (file.metadata() or {}).get("settings")
         if made_with != json.dumps(settings, sort_keys=True):
             return False
-        tensors = safetensors.torch.load_file(path)
+        tensors = load_file(path)
         with torch.no_grad():
             for name, value in self.network.named_parameters():
                 value.copy_(tensors[f"weight.{name}"])
