@@ -50,7 +50,8 @@ def run_induction(model: Any, settings: InductionSettings, run: Run, report: Rep
         "Induction: what repetition saves",
         f"{settings.n} prompts of {settings.length} random tokens, then the same tokens again. Nothing but the "
         "repetition predicts a token of the second copy, so what the model saves there it saves by looking "
-        "back. In the first copy the loss may lie above a uniform guess: a language model expects text, not random tokens.",
+        "back. In the first copy the loss may lie above a uniform guess: a language model expects text, not random "
+        "tokens.",
     ).add(loss)
     for copy, name in ((1, "loss, first copy"), (2, "loss, second copy")):
         at = loss.sel(copy=copy).values
