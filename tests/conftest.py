@@ -41,9 +41,13 @@ def why_no_browser() -> str | None:
 
 NEEDS = {"hub": why_no_hub, "gpu": why_no_gpu, "browser": why_no_browser}
 
+N_THREADS = torch.get_num_threads()
+
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip, with the reason, what this machine cannot run."""
+    """Skip, with the reason, what this machine cannot run; toy models get one thread, real ones all of them."""
+    # Toy models are too small to share out, and on a busy machine threads that wait for each other take minutes.
+    torch.set_num_threads(N_THREADS if item.get_closest_marker("slow") else 1)
     for marker, why_not in NEEDS.items():
         if item.get_closest_marker(marker) and (reason := why_not()):
             if marker == "browser" and os.environ.get("CI"):
