@@ -6,19 +6,15 @@ from datetime import datetime
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
-from interp.hooks.partial import can_read_narrowly, read_out, run
-from interp.hooks.readout import Readout
+from interp.heads.token_losses import losses_at
 from interp.models import identity
 from interp.results import Axis, Plot, Result, Values, bootstrap_interval, mean_with_interval
 from interp.runs import provenance
-from interp.tasks.metrics import token_losses
 from interp.tasks.repetition import repeated_random_tokens
 
-LOGIT_BYTES = 2**26
-"""Logits that exist at a time."""
 PASS_TOKENS = 2048
 
 
@@ -51,8 +47,8 @@ def repeated_loss(
     started = datetime.now()
     tokens = repeated_random_tokens(model, n, length, seed, prepend_bos, n_repeats).as_subclass(Tensor)
     step = batch_size or max(1, PASS_TOKENS // tokens.shape[1])
-    with torch.no_grad():
-        each = torch.cat([_losses(model, rows) for rows in tokens.split(step)])
+    predicted = torch.arange(1, tokens.shape[1])
+    each = torch.cat([losses_at(model, rows, predicted) for rows in tokens.split(step)])
     n_bos = int(prepend_bos)
     return RepeatedLoss(
         values=_by_position(each) | _by_copy(each, length, n_repeats, n_bos),
@@ -60,22 +56,6 @@ def repeated_loss(
         provenance=provenance(model=identity(model), seed=seed, started=started),
         plots=(_plot(int(model.cfg.d_vocab)),),
     )
-
-
-def _losses(model: Any, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch predicted"]:
-    """-log p of tokens 1, 2, ... of each row, unembedding a few positions at a time."""
-    n_rows, n_pos = tokens.shape
-    if not can_read_narrowly(model):
-        return torch.cat([token_losses(run(model, row[None]).float(), row[None]).cpu() for row in tokens])
-    residual = run(model, tokens, stop=int(model.cfg.n_layers))
-    width = max(1, LOGIT_BYTES // (4 * n_rows * int(model.cfg.d_vocab)))
-    pieces = []
-    for positions in torch.arange(n_pos - 1).split(width):
-        logits = read_out(model, residual, Readout(positions.expand(n_rows, -1), None))
-        log_probs = logits.float().unflatten(1, (len(positions), -1)).log_softmax(-1)
-        wanted = tokens[:, positions + 1].to(logits.device)[..., None]
-        pieces.append(-log_probs.gather(-1, wanted).squeeze(-1).cpu())
-    return torch.cat(pieces, dim=1)
 
 
 def _by_position(each: Float[Tensor, "batch predicted"]) -> dict[str, Values]:

@@ -131,6 +131,6 @@ def test_a_missing_dependency_is_not_taken_for_a_missing_command(
 
 
 def test_a_reader_that_leaves_gets_no_traceback(tmp_path: Path) -> None:
-    script = f"{sys.executable} -m interp.cli runs ls --root {tmp_path} | true"
+    script = f"'{sys.executable}' -m interp.cli runs ls --root '{tmp_path}' | true"
     done = subprocess.run(["bash", "-c", script], cwd=REPOSITORY, capture_output=True, text=True, check=True)
     assert done.stderr == ""

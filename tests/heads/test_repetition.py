@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import interp
-from interp.heads import repeated_loss, repetition
+from interp.heads import repeated_loss, token_losses
 from interp.tasks.repetition import repeated_random_tokens
 from tests.tiny_models import TINY, tiny
 
@@ -15,7 +15,7 @@ from tests.tiny_models import TINY, tiny
 def test_losses_are_those_of_the_models_logits(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model = tiny(name)
     # A few positions at a time, so that the seams are tested too.
-    monkeypatch.setattr(repetition, "LOGIT_BYTES", 4 * 2 * 100 * 3)
+    monkeypatch.setattr(token_losses, "LOGIT_BYTES", 4 * 2 * 100 * 3)
     result = repeated_loss(model, n=3, length=5, seed=2, batch_size=2)
     tokens = torch.Tensor(repeated_random_tokens(model, 3, 5, 2)).long()
     log_probs = model(tokens).log_softmax(-1)

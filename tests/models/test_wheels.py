@@ -62,9 +62,10 @@ def test_an_installed_package_with_another_file_is_passed_over(wheel, tmp_path, 
 def test_uv_where_there_is_no_pip(wheel, wheelhouse, tmp_path, no_pip, monkeypatch):
     """A stand-in for uv that understands `pip install --target` unpacks the wheel, as uv does."""
     directory, _ = wheelhouse
-    uv = tmp_path / "uv"
-    uv.write_text(
-        f"#!{sys.executable}\n"
+    uv, program = tmp_path / "uv", tmp_path / "uv.py"
+    # Not the interpreter's own path in the first line: a space in it would cut it short.
+    uv.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{program}" "$@"\n')
+    program.write_text(
         "import sys, zipfile\n"
         "arguments = sys.argv[1:]\n"
         "assert arguments[:2] == ['pip', 'install'] and '--no-deps' in arguments, arguments\n"
