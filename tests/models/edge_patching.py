@@ -47,8 +47,8 @@ class Reference:
             read(f"a{layer}.{head}.{letter}") @ self.weights[f"blocks.{layer}.attn.{letter}.weight"][rows].T
             for letter in "qkv"
         )
-        scores = query @ key.transpose(0, 2, 1) / np.sqrt(self.d_head)
-        scores = np.where(np.tril(np.ones(scores.shape[1:], bool)), scores, -np.inf)
+        scores = query @ key.swapaxes(-1, -2) / np.sqrt(self.d_head)
+        scores = np.where(np.tril(np.ones(scores.shape[-2:], bool)), scores, -np.inf)
         pattern = np.exp(scores - scores.max(-1, keepdims=True))
         pattern /= pattern.sum(-1, keepdims=True)
         return pattern @ value @ self.weights[f"blocks.{layer}.attn.o.weight"][:, rows].T
@@ -75,3 +75,17 @@ def exact_effects(model, pairs, edges: Collection[Edge], ablation: str, directio
     return {
         edge: sign * (before - metric(reference.run(base, {edge}, source)[0], answers, distractors)) for edge in edges
     }
+
+
+def edge_slopes(model, pairs, edges: Collection[Edge], direction: str, step: float = 1e-6) -> dict[Edge, np.ndarray]:
+    """Rate at which the metric changes when an edge begins to be patched, per whole patch: what attribution says."""
+    clean, corrupt, answers, distractors = pairs
+    reference = Reference(model)
+    base, other = (clean, corrupt) if direction == "noise" else (corrupt, clean)
+    here, there = reference.run(base)[1], reference.run(other)[1]
+    slopes = {}
+    for edge in edges:
+        ends = [{edge[0]: here[edge[0]] + way * step * (there[edge[0]] - here[edge[0]])} for way in (-1.0, 1.0)]
+        low, high = (metric(reference.run(base, {edge}, end)[0], answers, distractors) for end in ends)
+        slopes[edge] = (low - high if direction == "noise" else high - low) / (2 * step)
+    return slopes

@@ -20,10 +20,15 @@ prompt renames the 12 tokens by a permutation without fixed points, so that ever
 Permutations are drawn such that patching a single edge never makes a1.0 copy the answer or the distractor by accident.
 Hence every effect is a whole number, the same for all pairs and in both directions, up to the 5e-8.
 
-Truth. Patching ("resample") any edge but the five of CIRCUIT changes nothing. The values and the corrupt queries or
-keys point to the wrong place and bring m from GAIN to 0; what a1.0 copies or writes decides m alone and brings it to
--GAIN. Positions are equal in both prompts, so the edges that carry them, embed -> a0.0.q and a0.0.k, count only under
-zero ablation.
+Truth. Patching ("counterfactual") any edge but the five of CIRCUIT changes nothing. The values of a0.0 and the corrupt
+queries or keys point to the wrong place and bring m from GAIN to 0; what a1.0 copies or writes decides m alone and
+brings it to -GAIN. Positions are equal in both prompts, so the edges that carry them, embed -> a0.0.q and a0.0.k, count
+only under zero ablation, with effects that differ from pair to pair; those of the five are GAIN there, since even
+attention says nothing and neither does no output.
+
+No edge can be taken out of CIRCUIT alone. But the two of COPYING are sufficient as well, without the three of MATCHING:
+a corrupt query and corrupt keys match each other at the same place as the clean ones, because the corrupt prompt
+repeats as the clean one does.
 
 The circuit is that of Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits", section on induction
 heads.
@@ -39,7 +44,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from interp.models.toy.native import Shape, blank, write_embeddings, write_head, write_unembedding
-from interp.models.toy.truth import Case, Edge, Truth, edge_names
+from interp.models.toy.truth import DENOISE, NOISE, ZERO, Edge, Truth, edge_names
 
 D_VOCAB = 13
 BOS = 0
@@ -51,28 +56,22 @@ _N_TOKENS = D_VOCAB - 1
 _TOKEN, _PREVIOUS, _OUTPUT, _JUNK = range(4)
 _SHAPE = Shape(n_layers=2, n_heads=2, d_model=4 * D_VOCAB + N_CTX, d_head=N_CTX, n_ctx=N_CTX, d_vocab=D_VOCAB)
 
-CIRCUIT: tuple[Edge, ...] = (
-    ("embed", "a0.0.v"),
-    ("a0.0", "a1.0.k"),
-    ("embed", "a1.0.q"),
-    ("embed", "a1.0.v"),
-    ("a1.0", "logits"),
-)
+MATCHING: tuple[Edge, ...] = (("embed", "a0.0.v"), ("a0.0", "a1.0.k"), ("embed", "a1.0.q"))
+COPYING: tuple[Edge, ...] = (("embed", "a1.0.v"), ("a1.0", "logits"))
+CIRCUIT: tuple[Edge, ...] = MATCHING + COPYING
 _POSITIONAL: tuple[Edge, ...] = (("embed", "a0.0.q"), ("embed", "a0.0.k"))
-_EFFECTS = MappingProxyType(dict(zip(CIRCUIT, (GAIN, GAIN, GAIN, 2 * GAIN, 2 * GAIN))))
+_EFFECTS = dict.fromkeys(MATCHING, GAIN) | dict.fromkeys(COPYING, 2 * GAIN)
 
 TRUTH = Truth(
     edges=edge_names(n_layers=2, n_heads=2, attn_only=True),
     active=MappingProxyType(
-        {
-            Case("resample", "noise"): frozenset(CIRCUIT),
-            Case("resample", "denoise"): frozenset(CIRCUIT),
-            Case("zero", "noise"): frozenset(CIRCUIT + _POSITIONAL),
-        }
+        {NOISE: frozenset(CIRCUIT), DENOISE: frozenset(CIRCUIT), ZERO: frozenset(CIRCUIT + _POSITIONAL)}
     ),
-    effects=MappingProxyType({Case("resample", "noise"): _EFFECTS, Case("resample", "denoise"): _EFFECTS}),
-    sufficient=(frozenset(CIRCUIT),),
+    effects=MappingProxyType({NOISE: _EFFECTS, DENOISE: _EFFECTS, ZERO: dict.fromkeys(CIRCUIT, GAIN)}),
+    sufficient=(frozenset(COPYING), frozenset(CIRCUIT)),
+    sufficient_zero=(frozenset(CIRCUIT + _POSITIONAL),),
     total=2 * GAIN,
+    flat=MappingProxyType({NOISE: frozenset(MATCHING), DENOISE: frozenset(MATCHING)}),
 )
 
 

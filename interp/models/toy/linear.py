@@ -8,8 +8,8 @@ and outputs write the content alone. The MLPs are linear maps, built exactly fro
 
 is linear in the token codes, along each of the model's 46 edges.
 
-Truth, for resample ablation, the same in both directions: with D_u[pos, d_model] what writer u writes on the clean
-prompt minus the corrupt one, and G_r what a unit change of reader r's input does to the metric,
+Truth, for counterfactual ablation, the same in both directions: with D_u[pos, d_model] what writer u writes on the
+clean prompt minus the corrupt one, and G_r what a unit change of reader r's input does to the metric,
 
     effect(u -> r) = sum over pos, d_model of D_u · G_r        (`edge_effects`)
 
@@ -30,7 +30,7 @@ from torch import Tensor
 from transformer_lens.model_bridge import TransformerBridge
 
 from interp.models.toy.native import Shape, blank, write_embeddings, write_head, write_linear_mlp, write_unembedding
-from interp.models.toy.truth import Case, Edge, Truth, edge_names
+from interp.models.toy.truth import DENOISE, NOISE, ZERO, Edge, Truth, edge_names
 
 N_CTX = 12
 D_VOCAB = 20
@@ -51,15 +51,10 @@ _POSITIONAL = frozenset(edge for edge in _EDGES if edge[0] == "embed" and edge[1
 
 TRUTH = Truth(
     edges=_EDGES,
-    active=MappingProxyType(
-        {
-            Case("resample", "noise"): _CARRYING,
-            Case("resample", "denoise"): _CARRYING,
-            Case("zero", "noise"): _CARRYING | _POSITIONAL,
-        }
-    ),
+    active=MappingProxyType({NOISE: _CARRYING, DENOISE: _CARRYING, ZERO: _CARRYING | _POSITIONAL}),
     effects=MappingProxyType({}),
     sufficient=(_CARRYING,),
+    sufficient_zero=None,
     total=None,
 )
 
@@ -103,7 +98,7 @@ def edge_effects(
     answers: Int[Tensor, "n 1"],
     distractors: Int[Tensor, "n 1"],
 ) -> dict[Edge, Float[Tensor, "n"]]:
-    """The exact effect of every edge under resample ablation, in logits, float64, from the weights alone."""
+    """The exact effect of every edge under counterfactual ablation, in logits, float64, from the weights alone."""
     weights = _weights(torch.float64)
     patterns = weights.patterns(clean.shape[1])
     differences = _differences(weights, patterns, weights.tokens[clean] - weights.tokens[corrupt])

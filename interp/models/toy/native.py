@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge import TransformerBridge
+
+
+class Layout:
+    """The residual stream as consecutive blocks: Layout(token=5, output=3)["output"] reads the last three of eight."""
+
+    def __init__(self, **sizes: int) -> None:
+        self.d_model = sum(sizes.values())
+        blocks = torch.eye(self.d_model).split(list(sizes.values()), dim=1)
+        self._blocks = dict(zip(sizes, blocks))
+
+    def __getitem__(self, name: str) -> Float[Tensor, "d_model size"]:
+        """The matrix that reads a block; its transpose writes it."""
+        return self._blocks[name]
 
 
 @dataclass(frozen=True)
@@ -66,28 +80,42 @@ def write_head(
     layer: int,
     head: int,
     *,
-    query: Float[Tensor, "d_model d_head"] | None = None,
-    key: Float[Tensor, "d_model d_head"] | None = None,
-    value: Float[Tensor, "d_model d_head"] | None = None,
-    output: Float[Tensor, "d_head d_model"] | None = None,
+    query: Float[Tensor, "d_model n_score"] | None = None,
+    key: Float[Tensor, "d_model n_score"] | None = None,
+    value: Float[Tensor, "d_model n_value"] | None = None,
+    output: Float[Tensor, "n_value d_model"] | None = None,
 ) -> None:
-    """Set a head's matrices; those not given stay zero. Scores are (x query)·(y key), the usual √d_head is undone."""
+    """Set a head's matrices; those not given stay zero. Scores are (x query)·(y key), the usual √d_head is undone.
+
+    The matrices may be narrower than the head; the rest of the head stays zero.
+    """
     attention = model.blocks[layer].attn
     d_head = model.cfg.d_head
-    rows = slice(head * d_head, (head + 1) * d_head)
     if query is not None:
-        attention.q.original_component.weight[rows] = query.T * math.sqrt(d_head)
+        _rows(attention.q, head, d_head, query).copy_(query.T * math.sqrt(d_head))
     if key is not None:
-        attention.k.original_component.weight[rows] = key.T
+        _rows(attention.k, head, d_head, key).copy_(key.T)
     if value is not None:
-        attention.v.original_component.weight[rows] = value.T
+        _rows(attention.v, head, d_head, value).copy_(value.T)
     if output is not None:
-        attention.o.original_component.weight[:, rows] = output.T
+        attention.o.original_component.weight[:, head * d_head : head * d_head + len(output)] = output.T
+
+
+def write_relu_mlp(
+    model: TransformerBridge, layer: int, read: Float[Tensor, "d_model hidden"], write: Float[Tensor, "hidden d_model"]
+) -> None:
+    """Make an MLP x → relu(x·read)·write, without biases; `hidden` may be smaller than the MLP is wide."""
+    mlp = model.blocks[layer].mlp
+    getattr(mlp, "in").original_component.weight[: read.shape[1]] = read.T
+    mlp.out.original_component.weight[:, : len(write)] = write.T
 
 
 def write_linear_mlp(model: TransformerBridge, layer: int, matrix: Float[Tensor, "d_model d_model"]) -> None:
     """Make an MLP of width 2·d_model the linear map x → x·matrix, exactly: relu(x) - relu(-x) = x."""
     both_signs = torch.cat([torch.eye(matrix.shape[0]), -torch.eye(matrix.shape[0])])
-    mlp = model.blocks[layer].mlp
-    getattr(mlp, "in").original_component.weight.copy_(both_signs)
-    mlp.out.original_component.weight.copy_((both_signs @ matrix).T)
+    write_relu_mlp(model, layer, both_signs.T, both_signs @ matrix)
+
+
+def _rows(projection: Any, head: int, d_head: int, matrix: Float[Tensor, "d_model columns"]) -> Tensor:
+    """The rows of a head in a query, key or value projection that `matrix` fills, as a view."""
+    return projection.original_component.weight[head * d_head : head * d_head + matrix.shape[1]]

@@ -10,8 +10,8 @@ import torch
 
 from interp.errors import InputError
 from interp.models.toy import TOYS, linear, toy_module
-from interp.models.toy.truth import Case, edge_names
-from tests.models.edge_patching import Reference, exact_effects, metric
+from interp.models.toy.truth import DENOISE, NOISE, ZERO, edge_names
+from tests.models.edge_patching import Reference, edge_slopes, exact_effects, metric
 
 SATURATION = 1e-5  # logits; attention beside the match at beta = 20 is 5e-8, the unembedding's gain 10
 
@@ -28,7 +28,7 @@ def test_forward_equals_the_reference(chosen):
     np.testing.assert_allclose(model(clean)[:, -1].numpy(), logits, atol=1e-5)
 
 
-@pytest.mark.parametrize("case", [Case("resample", "noise"), Case("resample", "denoise"), Case("zero", "noise")])
+@pytest.mark.parametrize("case", [NOISE, DENOISE, ZERO])
 def test_exactly_the_stated_edges_are_active(chosen, case):
     module, model, pairs = chosen
     effects = exact_effects(model, pairs, module.TRUTH.edges, case.ablation, case.direction)
@@ -44,19 +44,13 @@ def test_stated_effects_hold_for_every_pair(chosen):
             np.testing.assert_allclose(measured[edge], effect, atol=SATURATION, err_msg=f"{case} {edge}")
 
 
-def test_sufficient_sets_are_sufficient_and_minimal(chosen):
-    module, model, (clean, corrupt, answers, distractors) = chosen
-    reference = Reference(model)
-    source = reference.run(corrupt)[1]
-    target = metric(reference.run(clean)[0], answers, distractors)
-
-    def error(kept):
-        patched = set(module.TRUTH.edges) - set(kept)
-        return np.abs(metric(reference.run(clean, patched, source)[0], answers, distractors) - target).max()
-
-    for kept in module.TRUTH.sufficient:
-        assert error(kept) < SATURATION
-        assert all(error(kept - {edge}) > SATURATION for edge in kept)
+@pytest.mark.parametrize("case", [NOISE, DENOISE])
+def test_exactly_the_flat_edges_have_no_slope(chosen, case):
+    module, model, pairs = chosen
+    effects = exact_effects(model, pairs, module.TRUTH.active[case], case.ablation, case.direction)
+    slopes = edge_slopes(model, pairs, module.TRUTH.active[case], case.direction)
+    flat = {edge for edge, slope in slopes.items() if np.abs(slope).max() < 0.01 * np.abs(effects[edge]).max()}
+    assert flat == module.TRUTH.flat.get(case, frozenset())
 
 
 def test_total_effect(chosen):
@@ -113,7 +107,7 @@ def test_induction_heads_score_one():
 def test_gentle_induction_keeps_the_circuit_but_not_the_size():
     module = toy_module("induction")
     model, pairs = module.build(beta=6.0), module.pairs(6, seed=1)
-    effects = exact_effects(model, pairs, module.TRUTH.edges, "resample", "noise")
+    effects = exact_effects(model, pairs, module.TRUTH.edges, "counterfactual", "noise")
     assert {edge for edge, effect in effects.items() if np.abs(effect).max() > SATURATION} == set(module.CIRCUIT)
     assert 18.0 < effects["a1.0", "logits"].mean() < 19.5
 
@@ -121,7 +115,7 @@ def test_gentle_induction_keeps_the_circuit_but_not_the_size():
 @pytest.mark.parametrize("direction", ["noise", "denoise"])
 def test_linear_effects_are_the_closed_form(direction):
     model, pairs = linear.build(), linear.pairs(5, seed=3)
-    measured = exact_effects(model, pairs, linear.TRUTH.edges, "resample", direction)
+    measured = exact_effects(model, pairs, linear.TRUTH.edges, "counterfactual", direction)
     for edge, effect in linear.edge_effects(*pairs).items():
         np.testing.assert_allclose(effect.numpy(), measured[edge], atol=1e-6, err_msg=str(edge))
 
