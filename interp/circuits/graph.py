@@ -25,6 +25,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from interp.circuits.architecture import architecture
+from interp.circuits.blocks import blocks_of
 from interp.errors import InputError, unknown
 from interp.models import identity
 
@@ -52,11 +53,13 @@ class Graph:
     def of(cls, model: Any, positions: Sequence[str] | None = None) -> Graph:
         """The graph of a model; positions: role names (`task.roles`) for a graph over token positions.
 
-        Raises InputError for models that have no such graph (see `architecture`).
+        Raises InputError for models that have no such graph (see `architecture` and `blocks`).
         """
         roles = _roles(positions)
         names = {key: identity(model)[key] for key in ("id", "weights_sha256")}
-        return cls(**architecture(model), positions=roles, model=names)
+        made = cls(**architecture(model), positions=roles, model=names)
+        blocks_of(model)  # refuses what is not made of these parts
+        return made
 
     def with_positions(self, positions: Sequence[str] | None) -> Graph:
         """The same graph over other token positions (None: all together)."""
