@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 from interp.models.hub import cached_copy, cached_names
 from interp.models.prepared import SMOLLM2_135M, Prepared, damage, kept_bytes
-from interp.models.toy import TOYS
+from interp.models.toy import COMPILED, TOYS
 
 PREPARED: dict[str, Prepared] = {SMOLLM2_135M.name: SMOLLM2_135M}
 ALIASES = {
@@ -48,7 +49,7 @@ class Entry:
 def canonical(name: str) -> str:
     """The full name of a model that was given by a short one; any other name as it is."""
     lowered = name.lower()
-    if lowered in PREPARED or lowered in TOYS:
+    if lowered in PREPARED or lowered in TOYS or lowered in COMPILED:
         return lowered
     return ALIASES.get(lowered, name)
 
@@ -60,7 +61,7 @@ def offline_names() -> tuple[str, ...]:
 
 def catalogue_names() -> tuple[str, ...]:
     """Every full name and alias."""
-    return (*PREPARED, *ALIASES, *TOYS, *(name for name, *_ in _HUB))
+    return (*PREPARED, *ALIASES, *TOYS, *COMPILED, *(name for name, *_ in _HUB))
 
 
 def entries() -> Iterator[Entry]:
@@ -77,6 +78,9 @@ def entries() -> Iterator[Entry]:
         )
     for name, description in TOYS.items():
         yield Entry(name, _aliases(name), description, source="toy", n_bytes=None, cached=True)
+    for name, description in COMPILED.items():
+        installed = find_spec("tracr") is not None
+        yield Entry(name, _aliases(name), description, source="toy", n_bytes=None, cached=installed)
     listed = {name for name, *_ in _HUB}
     others = [(name, "in the cache of the hub", 0) for name in cached_names() if name not in listed]
     for name, description, n_bytes in (*_HUB, *others):

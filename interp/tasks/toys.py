@@ -6,7 +6,7 @@ from typing import Any
 
 from interp.errors import InputError
 from interp.hooks.partial import embedding_device
-from interp.models.toy import TOYS, toy_module
+from interp.models.toy import COMPILED, TOYS, toy_module
 from interp.tasks.pairs import PromptPairs
 from interp.tasks.token_tensors import from_tokens
 
@@ -17,7 +17,7 @@ def for_toy(model_or_name: Any, n: int = 16, seed: int = 0) -> PromptPairs:
     What is known about them is `interp.models.toy.toy_module(name).TRUTH`. Raises InputError for any other model.
     """
     name = model_or_name if isinstance(model_or_name, str) else str(model_or_name.cfg.model_name)
-    if not isinstance(model_or_name, str) and name not in TOYS:
+    if not isinstance(model_or_name, str) and name not in (*TOYS, *COMPILED):
         raise InputError(f"{name!r} is no hand-built model; use ioi, induction, from_jsonl or from_tokens")
     if n < 1:
         raise InputError(f"a task needs at least one pair; n={n}")

@@ -26,13 +26,16 @@ TOYS = MappingProxyType(
 )
 """What can be built, by the name that `load_model` takes."""
 
+COMPILED = MappingProxyType({"toy/tracr_reverse": "a program compiled into weights; needs the extra tracr"})
+"""What can be built where the package tracr-pypi is installed."""
+
 _FILES = {"and": "and_gate", "or": "or_gate"}  # words of the language cannot be imported
 
 
 def toy_module(name: str) -> ModuleType:
     """The file of a toy (`build`, `pairs`, `TRUTH`), by its name with or without `toy/`; unknown names are refused."""
     full = name if name.startswith("toy/") else f"toy/{name}"
-    if full not in TOYS:
-        raise unknown("toy model", full, TOYS)
+    if full not in TOYS and full not in COMPILED:
+        raise unknown("toy model", full, (*TOYS, *COMPILED))
     file = full.removeprefix("toy/")
     return importlib.import_module(f"interp.models.toy.{_FILES.get(file, file)}")
