@@ -38,7 +38,7 @@ from interp.models.toy.truth import DENOISE, NOISE, ZERO, Edge, Truth, edge_name
 N_SYMBOLS = 8
 N_FILLERS = 4
 D_VOCAB = N_SYMBOLS + N_FILLERS
-N_CTX = 3
+N_CTX = 4
 GAIN = 10.0
 BETA = 20.0
 _LAYOUT = Layout(token=D_VOCAB, moved=N_SYMBOLS, output=N_SYMBOLS, junk=N_SYMBOLS, position=N_CTX)

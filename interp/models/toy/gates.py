@@ -36,7 +36,7 @@ N_FILLERS = 4
 """Tokens without a code in any block but `token`: to the gate they are nothing."""
 EQUALS = N_SYMBOLS + N_FILLERS
 D_VOCAB = EQUALS + 1
-N_CTX = 3
+N_CTX = 4
 GAIN = 10.0
 BETA = 20.0
 EDGES = edge_names(n_layers=2, n_heads=2, attn_only=False)
