@@ -13,9 +13,9 @@ Truth. Noising either input, at its value or at the gate, turns the answer off, 
 GAIN for five edges, which are also the one irreducible sufficient set. Denoising an input turns nothing on, since the
 other is still missing, so that only the gate's output is seen. The gate's slope at the clean run is 2 where the
 measured step is 1: edge attribution there gives the four input edges twice their effect, and integrated gradients,
-whose path raises both inputs together, half of it. Zero ablation adds the threshold, embed -> m0 (without it the gate
-gives 4), and the positions by which the heads find their inputs (even attention over x, x and "=" leaves 2/3 of the
-input, and the gate gives 1/3).
+whose path raises both inputs together, half of it (2/5 with five steps). Zero ablation adds the threshold, embed -> m0
+(without it the gate gives 4), and the positions by which the heads find their inputs (even attention over x, x and "="
+leaves 2/3 of the input, and the gate gives 1/3).
 
 Conmy et al. 2023 use logic gates as toys; effects by kind of gate are discussed by Mueller 2024, "Missed Causes and
 Ambiguous Effects".

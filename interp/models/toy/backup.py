@@ -20,7 +20,7 @@ an effect through saturated attention, to which a gradient is blind. The edge a1
 though it is half of an irreducible sufficient set: no single-edge method can find it. Denoising shows three edges.
 Under zero ablation even attention over the five positions leaves 2/5 of a symbol.
 
-Backup heads: Wang et al. 2022, "Interpretability in the Wild", section 3.4; self-repair: McGrath et al. 2023, "The
+Backup heads: Wang et al. 2022, "Interpretability in the Wild"; self-repair: McGrath et al. 2023, "The
 Hydra Effect".
 """
 

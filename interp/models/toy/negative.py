@@ -21,7 +21,7 @@ effects, of the query and the keys, go through saturated attention, to which a g
 irreducible sufficient set, and so are the four without query and keys: when both are corrupt they match again. Zero
 ablation adds the positions by which a0.0 finds its token (even attention over four positions leaves a quarter).
 
-McDougall et al. 2023, "Copy Suppression"; negative name movers: Wang et al. 2022, section 3.3.
+McDougall et al. 2023, "Copy Suppression"; negative name movers: Wang et al. 2022.
 """
 
 from __future__ import annotations

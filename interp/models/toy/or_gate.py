@@ -13,8 +13,9 @@ Truth. Noising an input is answered by the other: only the gate's output shows. 
 on: effect GAIN, the total, for five edges. There are two irreducible sufficient sets, one an input, and their union is
 the circuit in any sense but the single-edge one. The gate is flat in the clean and in the corrupt run, so edge
 attribution at either gives the inputs zero: rightly for noising, blindly for denoising. Integrated gradients between
-the two see half of GAIN for each input edge. Zero ablation shows the thresholds, embed -> m0, without which the gate
-gives 0; two heads that attend evenly bring 2/3 of the symbol each, which together are enough and alone are not.
+the two see half of GAIN for each input edge (2/5 with five steps). Zero ablation shows the thresholds, embed -> m0,
+without which the gate gives 0; two heads that attend evenly bring 2/3 of the symbol each, which together are enough and
+alone are not.
 """
 
 from __future__ import annotations
