@@ -8,8 +8,23 @@ from typing import Any
 _NAMES = {
     "Graph": "graph",
     "Circuit": "circuit",
+    "score_edges": "edge_scores",
+    "EdgeScores": "edge_scores",
+    "memory_plan": "memory",
+    "MemoryPlan": "memory",
+    "ground_truth_table": "ground_truth",
+    "GroundTruthTable": "ground_truth",
 }
-__all__ = ["Circuit", "Graph"]
+__all__ = [
+    "Circuit",
+    "EdgeScores",
+    "Graph",
+    "GroundTruthTable",
+    "MemoryPlan",
+    "ground_truth_table",
+    "memory_plan",
+    "score_edges",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -23,7 +23,7 @@ from interp.errors import InputError
 from interp.hooks import sites
 from interp.hooks.partial import hooked, run
 from interp.hooks.reach import embedding_device, unhooked
-from interp.hooks.sites import Site, hook_point, hook_points, reached_hooks
+from interp.hooks.sites import Site, hook_point, hook_points, n_heads_at, reached_hooks
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-7}
 """How far the parts may miss the model's own activations, relative to the largest; 3e-2 in lower precision."""
@@ -45,6 +45,18 @@ class Block:
         shared = norms["ln2"] is None and not sequential
         self.before_mlp = norm_of(norms["ln1"] if shared else norms["ln2"])
         self.mlp_stream = sites.resid_mid(layer) if sequential else sites.resid_pre(layer)
+        self._sizes = {letter: n_heads_at(model, Site(letter, layer)) for letter in "qkv"}
+        self._biases: dict[str, Tensor] = {}
+
+    @property
+    def n_readers(self) -> int:
+        """How many queries, keys and values there are."""
+        return sum(self._sizes.values())
+
+    def columns(self, letter: str) -> slice:
+        """Where the queries, keys or values stand among all q, then all k, then all v."""
+        start = sum(self._sizes[other] for other in "qkv"[: "qkv".index(letter)])
+        return slice(start, start + self._sizes[letter])
 
     def matrix(self, letter: str) -> Float[Tensor, "head d_model d_head"]:
         """W_Q, W_K or W_V ("q", "k", "v") of every (key/value) head as the model has it, at least float32."""
@@ -52,6 +64,11 @@ class Block:
 
     def bias(self, letter: str) -> Float[Tensor, "head d_head"]:
         """What is added to the normalised stream's product with `matrix`, the norm's own bias included."""
+        if letter not in self._biases:
+            self._biases[letter] = self._bias(letter)
+        return self._biases[letter]
+
+    def _bias(self, letter: str) -> Float[Tensor, "head d_head"]:
         weight = self.matrix(letter)
         own = getattr(self._attention, f"b_{letter.upper()}", None)
         total = weight.new_zeros(weight.shape[0], weight.shape[2])

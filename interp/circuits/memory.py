@@ -1,0 +1,121 @@
+"""How much memory scoring takes, said before it runs, and how many prompts and tokens at a time fit a budget.
+
+Two phases follow each other: a pass with the graph of its backward pass, then products over a tile of tokens; what was
+recorded, and the scores, are there all the time. The constants are measured (tests hold the sum against what PyTorch's
+profiler counts). The model's own weights are not counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from interp.circuits.graph import Graph
+from interp.circuits.kept_tokens import most_tokens
+from interp.errors import InputError
+from interp.hooks.partial import can_read_narrowly
+from interp.tasks import PromptPairs
+
+BYTES = 4
+MOST_PASS_TOKENS = 4096
+"""Tokens of one pass: more make no matrix product faster."""
+MOST_TILE_TOKENS = 256
+"""Tokens of one tile, for the same reason."""
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """prompts: at a time; runs: steps of an integral in one pass; tile_tokens: at a time in the products; bytes: the
+    most that is alive at once beside the weights."""
+
+    prompts: int
+    runs: int
+    tile_tokens: int
+    bytes: int
+
+    def __str__(self) -> str:
+        return f"{self.prompts} prompts a pass, {self.bytes / 2**20:.0f} MB"
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Bytes of the parts."""
+
+    fixed: int
+    a_prompt: int
+    a_run: int
+    a_recorded_run: int
+    a_tile_token: int
+    folding: int
+
+    def total(self, prompts: int, runs: int, all_runs: int, tile: int) -> int:
+        pass_bytes = prompts * runs * self.a_run
+        tile_bytes = tile * self.a_tile_token + self.folding
+        kept = prompts * (self.a_prompt + all_runs * self.a_recorded_run)
+        return self.fixed + kept + max(pass_bytes, tile_bytes)
+
+
+def memory_plan(
+    model: Any,
+    task: PromptPairs,
+    graph: Graph,
+    *,
+    steps: int = 1,
+    batch_size: int | None = None,
+    memory_budget: int,
+) -> MemoryPlan:
+    """As many prompts, runs and tile tokens at a time as a budget (bytes) allows, and what they take.
+
+    steps: runs of an integral a prompt. Raises InputError, with the bytes needed, when the least does not fit.
+    """
+    sizes = _sizes(model, task, graph)
+    kept = most_tokens(task, graph)
+    width = _width(task)
+    least = sizes.total(batch_size or 1, 1, steps, 1)
+    if least > memory_budget:
+        fix = "a smaller batch_size" if batch_size and batch_size > 1 else "shorter prompts"
+        raise InputError(
+            f"scoring these edges takes at least {least / 2**20:.0f} MB and the budget is "
+            f"{memory_budget / 2**20:.0f} MB; give a larger memory_budget or {fix}"
+        )
+    most = max(1, min(len(task), MOST_PASS_TOKENS // width))
+    prompts = min(batch_size or most, len(task))
+    if batch_size is None:
+        while prompts > 1 and sizes.total(prompts, 1, steps, 1) > memory_budget:
+            prompts -= 1
+    runs = max(1, min(steps, MOST_PASS_TOKENS // (prompts * width)))
+    while runs > 1 and sizes.total(prompts, runs, steps, 1) > memory_budget:
+        runs -= 1
+    tile = min(prompts * kept, MOST_TILE_TOKENS)
+    while tile > 1 and sizes.total(prompts, runs, steps, tile) > memory_budget:
+        tile = max(1, tile * 3 // 4)
+    return MemoryPlan(prompts, runs, tile, sizes.total(prompts, runs, steps, tile))
+
+
+def _width(task: PromptPairs) -> int:
+    """Positions that a pass covers."""
+    return int(max(metric.readout.positions.max() for metric in (task.metric, task.corrupt_metric))) + 1
+
+
+def _sizes(model: Any, task: PromptPairs, graph: Graph) -> _Sizes:
+    cfg = model.cfg
+    d, d_head, d_mlp = int(cfg.d_model), int(cfg.d_head), int(cfg.d_mlp or 0) if graph.has_mlp else 0
+    layers, heads = graph.n_layers, graph.n_heads
+    readers, width, kept = heads + 2 * graph.n_key_value_heads, _width(task), most_tokens(task, graph)
+    scores = len(graph.writers) * len(graph.readers)
+    # Of one token, what autograd keeps of a layer, and what one layer computes at a time.
+    graph_numbers = layers * (16 * d + 6 * d_mlp + 6 * heads * width) + 8 * d + 4 * d_mlp
+    if not can_read_narrowly(model):
+        graph_numbers += 3 * int(cfg.d_vocab)
+    written = d + layers * (heads * d_head + (d if d_mlp else 0))
+    reading = layers * (readers * d_head + (d if d_mlp else 0)) + d
+    # Both runs, their difference, and a few of the largest on the way.
+    a_prompt = kept * (3 * written + reading + 4 * (d + d_mlp)) + 3 * scores
+    return _Sizes(
+        fixed=BYTES * 8 * scores,
+        a_prompt=BYTES * a_prompt,
+        a_run=BYTES * width * graph_numbers,
+        a_recorded_run=BYTES * kept * layers * (2 * d + readers),
+        a_tile_token=BYTES * d * (1 + layers * (heads + 1) + 2 * readers),
+        folding=BYTES * 3 * d * d_head * (heads + readers),
+    )
