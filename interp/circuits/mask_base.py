@@ -97,16 +97,6 @@ class MaskBase:
             self.logits[index],
         )
 
-    def head_changes(self, layer: int, heads: Tensor, own: Projections) -> Float[Tensor, "head token d_model"]:
-        """What some heads of the run itself write, minus what stands in for it."""
-        change = self.own.z[layer] - self.ablated.z[layer]
-        return written(change.flatten(0, 1), heads, own)
-
-
-def written(mixed: Float[Tensor, "token head d_head"], heads: Tensor, own: Projections) -> Tensor:
-    """What heads write into the stream, [head, token, d_model], given their mixed values."""
-    return torch.bmm(mixed[:, heads].movedim(1, 0), own.write[heads])
-
 
 @torch.no_grad()
 def record(

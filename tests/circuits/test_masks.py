@@ -135,7 +135,8 @@ def test_what_cannot_reach_the_logits_costs_nothing(monkeypatch: pytest.MonkeyPa
 
     model, task = tiny("gpt2"), pairs()
     graph = Graph.of(model)
-    monkeypatch.setattr(mask_passes, "written", None)  # nothing may be recorded
+    monkeypatch.setattr(mask_passes.CircuitSums, "note_heads", None)  # nothing may be recorded
+    monkeypatch.setattr(mask_passes.CircuitSums, "sums", None)
     dead_end = Circuit.from_edges(graph, [("embed", "a0.1.q"), ("a0.1", "m1")])
     close(MaskRunner(model, task, graph).of_circuits([dead_end])[0], task.metric(model(task.corrupt)))
 
