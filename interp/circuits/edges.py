@@ -1,4 +1,4 @@
-"""Scores of all edges from what writers wrote and what readers' gradients are: one matrix product a layer.
+"""Scores of all edges from what writers wrote and what readers' gradients are: a few matrix products.
 
     score(u -> v) = Σ_tokens  Δ_u · Jᵀ W_v dq_v
 
@@ -22,6 +22,10 @@ from interp.circuits.kept_tokens import KeptTokens, Segment
 from interp.circuits.norms import norm_of
 from interp.circuits.recording import LayerReading, Reading, Written
 
+READERS_AT_ONCE = 64
+"""Readers that share a product, at least: few columns make a product that waits for memory. Writers that come between
+them are multiplied in vain, which costs less."""
+
 
 @torch.no_grad()
 def contract(
@@ -39,57 +43,70 @@ def contract(
     device, dtype = difference.embed.device, difference.embed.dtype
     shape = (n_examples, len(graph.writers), len(graph.readers))
     scores = torch.zeros(shape, device=device, dtype=dtype)
-    tile = _Tile(model, graph.with_positions(None), blocks, writers)
+    tile = _Tile(model, graph.with_positions(None), blocks, reading, writers)
     for tokens, segments in _tiles(kept.segments, tile_tokens):
         views = [_at_place(scores[segment.example], graph, segment.place) for segment in segments]
         bounds = [slice(segment.start - tokens.start, segment.stop - tokens.start) for segment in segments]
-        for rows, columns, left, right in tile.products(difference.rows(tokens), reading, tokens):
+        for rows, columns, left, right in tile.products(difference.rows(tokens), tokens):
             for view, part in zip(views, bounds):
                 view[rows, columns] += left[:, part].flatten(1) @ right[:, part].flatten(1).T
-    return scores
+    return scores.mul_(graph.exists.to(device))
+
+
+def readers_at_once(graph: Graph) -> list[list[int]]:
+    """Blocks whose readers share a product; the logits go with the last of them."""
+    a_layer = graph.with_positions(None).reader_slice(1, "q").start if graph.n_layers > 1 else READERS_AT_ONCE
+    size = -(-READERS_AT_ONCE // a_layer)
+    return [list(range(start, min(start + size, graph.n_layers))) for start in range(0, graph.n_layers, size)]
 
 
 class _Tile:
-    """Makes the d_model-sized vectors of one tile of tokens, layer by layer."""
+    """Makes the d_model-sized vectors of one tile of tokens: all writers, then a few layers' readers at a time."""
 
-    def __init__(self, model: Any, graph: Graph, blocks: Sequence[Block], writers: slice) -> None:
-        self.graph, self.blocks = graph, blocks
+    def __init__(self, model: Any, graph: Graph, blocks: Sequence[Block], reading: Reading, writers: slice) -> None:
+        self.graph, self.blocks, self.reading = graph, blocks, reading
         self.first, self.last, _ = writers.indices(len(graph.writers))
         norms = [norm for block in blocks for norm in _norms_before(block)]
         # Where every reader centres, centring what is written instead saves centring every reader's gradient.
         self._centre_writers = all(norm.centres for norm in [*norms, norm_of(getattr(model, "ln_final", None))])
 
     def products(
-        self, difference: Written, reading: Reading, tokens: slice
+        self, difference: Written, tokens: slice
     ) -> Iterator[tuple[slice, slice, Float[Tensor, "writer token d"], Float[Tensor, "reader token d"]]]:
-        """Rows and columns of the score matrix, and the two factors whose product over tokens and d they are."""
-        graph, embed = self.graph, difference.embed
+        """Rows and columns of the score matrix, and the two factors whose product over tokens and d they are.
+
+        Products also fall on pairs that are no edges.
+        """
+        written, graph = self._writers(difference), self.graph
+        made: Tensor | None = None
+        for layers in readers_at_once(graph):
+            start = graph.reader_slice(layers[0], "q").start
+            stop = graph.reader_slice(layers[-1] + 1, "q").start
+            seen = graph.n_writers_before(layers[-1], graph.letters[-1])
+            if layers[-1] == graph.n_layers - 1:
+                stop, seen = len(graph.readers), len(graph.writers)
+            seen = min(seen, self.last)
+            if seen <= self.first or (layers[-1] < self.reading.first and stop < len(graph.readers)):
+                continue
+            if made is None or len(made) < stop - start:
+                made = written.new_empty(stop - start, *written.shape[1:])
+            gradients = made[: stop - start]
+            self._fill(gradients, layers, start, tokens)
+            yield slice(self.first, seen), slice(start, stop), written[: seen - self.first], gradients
+
+    def _writers(self, difference: Written) -> Float[Tensor, "writer token d"]:
+        embed, graph = difference.embed, self.graph
         written = embed.new_empty(self.last - self.first, *embed.shape)
-        self._write(written, 0, embed[None])
-        for block, layer in zip(self.blocks, reading.layers):
-            n = block.layer
-            if layer.heads is not None and graph.n_writers_before(n, "q") > self.first:
-                columns = slice(graph.reader_slice(n, "q").start, graph.reader_slice(n, "v").stop)
-                gradients = self._head_gradients(block, layer, tokens)
-                yield *self._seen(written, graph.n_writers_before(n, "q"), columns), gradients
-            self._write_heads(written, graph.writer_slice(n).start, block, difference.z[n])
-            if layer.mlp is not None and graph.n_writers_before(n, "m") > self.first:
-                columns = graph.reader_slice(n, "m")
-                yield *self._seen(written, graph.n_writers_before(n, "m"), columns), layer.mlp[None, tokens]
+        self._write(written, 0, embed)
+        for block in self.blocks:
+            self._write_heads(written, graph.writer_slice(block.layer).start, block, difference.z[block.layer])
             if difference.mlp:
-                self._write(written, graph.writer_slice(n, "m").start, difference.mlp[n][None])
-        if reading.final is not None:
-            columns = graph.reader_slice(graph.n_layers, "logits")
-            yield *self._seen(written, self.last, columns), reading.final[None, tokens]
+                self._write(written, graph.writer_slice(block.layer, "m").start, difference.mlp[block.layer])
+        return written
 
-    def _seen(self, written: Tensor, n: int, columns: slice) -> tuple[slice, slice, Tensor]:
-        """The first n writers, as far as they are wanted."""
-        stop = min(n, self.last)
-        return slice(self.first, stop), columns, written[: stop - self.first]
-
-    def _write(self, written: Tensor, row: int, values: Float[Tensor, "one token d"]) -> None:
+    def _write(self, written: Tensor, row: int, values: Float[Tensor, "token d"]) -> None:
         if self.first <= row < self.last:
-            into = written[row - self.first : row - self.first + 1]
+            into = written[row - self.first]
             into.copy_(values)
             if self._centre_writers:
                 into -= into.mean(-1, keepdim=True)
@@ -104,15 +121,32 @@ class _Tile:
             weight = weight - weight.mean(-1, keepdim=True)
         torch.bmm(z[:, heads].transpose(0, 1), weight, out=written[start - self.first : stop - self.first])
 
-    def _head_gradients(
-        self, block: Block, layer: LayerReading, tokens: slice
-    ) -> Float[Tensor, "reader token d_model"]:
+    def _fill(self, gradients: Float[Tensor, "reader token d"], layers: list[int], start: int, tokens: slice) -> None:
+        """Put the gradients of some layers' readers into their rows."""
+        graph = self.graph
+        for n in layers:
+            layer, queries = self.reading.layers[n], graph.reader_slice(n, "q").start - start
+            heads = gradients[queries : queries + self.blocks[n].n_readers]
+            if layer.heads is None:
+                heads.zero_()
+            else:
+                self._fill_heads(heads, layer.heads[tokens], self.blocks[n], layer, tokens)
+            if graph.has_mlp:
+                _put(gradients[graph.reader_slice(n, "m").start - start], layer.mlp, tokens)
+        if layers[-1] == graph.n_layers - 1:
+            _put(gradients[-1], self.reading.final, tokens)
+
+    def _fill_heads(
+        self,
+        made: Float[Tensor, "reader token d"],
+        heads: Float[Tensor, "token reader d_head"],
+        block: Block,
+        layer: LayerReading,
+        tokens: slice,
+    ) -> None:
         """Jᵀ W dq of every query, key and value of a layer."""
-        assert layer.heads is not None
-        heads = layer.heads[tokens].transpose(0, 1)
+        heads = heads.transpose(0, 1)
         norm = block.before_attention
-        width = block.matrix("q").shape[1]
-        made = heads.new_empty(heads.shape[0], heads.shape[1], width)
         for letter in "qkv":
             columns = block.columns(letter)
             torch.bmm(heads[columns], norm.fold_in(block.matrix(letter)).mT, out=made[columns])
@@ -121,7 +155,14 @@ class _Tile:
         for normed, along in zip(layer.normed, layer.along):
             for x, share in zip(normed, along):
                 made.addcmul_(x[None, tokens], share[tokens].T[..., None], value=-1)
-        return made
+
+
+def _put(row: Float[Tensor, "token d"], values: Float[Tensor, "all_tokens d"] | None, tokens: slice) -> None:
+    """Copy some tokens' values; nothing depends on a reader that was not recorded."""
+    if values is None:
+        row.zero_()
+    else:
+        row.copy_(values[tokens])
 
 
 def _norms_before(block: Block) -> list[Any]:

@@ -56,7 +56,8 @@ class Graph:
         Raises InputError for models that have no such graph (see `architecture` and `blocks`).
         """
         roles = _roles(positions)
-        names = {key: identity(model)[key] for key in ("id", "weights_sha256")}
+        known = identity(model)
+        names = {key: known[key] for key in ("id", "weights_sha256")}
         made = cls(**architecture(model), positions=roles, model=names)
         blocks_of(model)  # refuses what is not made of these parts
         return made

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from interp.circuits.edges import readers_at_once
 from interp.circuits.graph import Graph
 from interp.circuits.kept_tokens import most_tokens
 from interp.errors import InputError
@@ -102,6 +103,7 @@ def _sizes(model: Any, task: PromptPairs, graph: Graph) -> _Sizes:
     d, d_head, d_mlp = int(cfg.d_model), int(cfg.d_head), int(cfg.d_mlp or 0) if graph.has_mlp else 0
     layers, heads = graph.n_layers, graph.n_heads
     readers, width, kept = heads + 2 * graph.n_key_value_heads, _width(task), most_tokens(task, graph)
+    at_once = len(readers_at_once(graph)[0])
     scores = len(graph.writers) * len(graph.readers)
     # Of one token, what autograd keeps of a layer, and what one layer computes at a time.
     graph_numbers = layers * (16 * d + 6 * d_mlp + 6 * heads * width) + 8 * d + 4 * d_mlp
@@ -116,6 +118,6 @@ def _sizes(model: Any, task: PromptPairs, graph: Graph) -> _Sizes:
         a_prompt=BYTES * a_prompt,
         a_run=BYTES * width * graph_numbers,
         a_recorded_run=BYTES * kept * layers * (2 * d + readers),
-        a_tile_token=BYTES * d * (1 + layers * (heads + 1) + 2 * readers),
+        a_tile_token=BYTES * d * (1 + layers * (heads + 1) + at_once * (readers + 1) + 2 * readers),
         folding=BYTES * 3 * d * d_head * (heads + readers),
     )

@@ -114,7 +114,7 @@ class _Fix:
         return self.change.z[layer][:, head] @ self.batch.blocks[layer].out_matrix[head]
 
     def _pattern(
-        self, site: Site, stream: Float[Tensor, "batch pos d_model"], values: Float[Tensor, "writer token reader d_head"]
+        self, site: Site, stream: Float[Tensor, "batch pos d"], values: Float[Tensor, "writer token reader d_head"]
     ) -> Float[Tensor, "writer_batch head query key"]:
         """The patterns of a layer's attention with new queries or keys at the kept tokens, for each writer."""
         model, layer, at = self.batch.model, site.layer or 0, self.batch.own_tokens
