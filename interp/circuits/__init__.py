@@ -10,6 +10,9 @@ _NAMES = {
     "Circuit": "circuit",
     "score_edges": "edge_scores",
     "EdgeScores": "edge_scores",
+    "score_nodes": "node_scores",
+    "NodeScores": "node_scores",
+    "search": "circuit_search",
     "memory_plan": "memory",
     "MemoryPlan": "memory",
     "ground_truth_table": "ground_truth",
@@ -21,9 +24,12 @@ __all__ = [
     "Graph",
     "GroundTruthTable",
     "MemoryPlan",
+    "NodeScores",
     "ground_truth_table",
     "memory_plan",
     "score_edges",
+    "score_nodes",
+    "search",
 ]
 
 

@@ -112,7 +112,7 @@ _TRIED: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
 
 @torch.no_grad()
 def _disagreement(model: Any, blocks: list[Block]) -> str | None:
-    """What the parts get wrong on four tokens, or None."""
+    """What the parts get wrong on a few tokens, or None."""
     try:
         seen = _probe(model, blocks)
         weights = [(block.matrix(letter), block.out_matrix) for block in blocks for letter in "qkv"]
@@ -176,7 +176,8 @@ def _probe(model: Any, blocks: list[Block]) -> dict[str, Tensor]:
         return lambda value: seen.update({name: value.clone()})
 
     points = hook_points(model)
-    tokens = torch.arange(1, 5, device=embedding_device(model))[None] * (int(model.cfg.d_vocab) // 6) + 1
+    n_tokens = min(4, int(model.cfg.n_ctx or 4))  # some compiled programs have a shorter context
+    tokens = torch.arange(1, n_tokens + 1, device=embedding_device(model))[None] * (int(model.cfg.d_vocab) // 6) + 1
     with unhooked(points.values()), contextlib.ExitStack() as stack:
         for name in dict.fromkeys(names):
             stack.enter_context(hooked(points[name], keep(name)))

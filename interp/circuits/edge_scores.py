@@ -30,8 +30,15 @@ METHODS = {
     "eap-ig-activations": "eap_ig_activations",
     "eap-qk-fix": "eap_query_key_fix",
     "exact": "exact",
+    "ifr": "information_flow_routes",
+    "edge-pruning": "edge_pruning",
+    "ugs": "uniform_gradient_sampling",
+    "hisp": "head_importance",
+    "acdc": "acdc_thresholds",
 }
 """Method -> its module in `interp.circuits.scoring`."""
+SHARES = ("ifr",)
+"""Methods whose scores compare the writers of one reader and say nothing across readers."""
 WITH_STEPS = ("eap-ig", "eap-ig-activations")
 EFFECTS = ("eap", "eap-ig", "eap-ig-activations", "eap-qk-fix", "exact")
 """Methods whose scores estimate an effect in units of the metric, m(clean) - m(edge corrupted)."""
@@ -63,10 +70,8 @@ class EdgeScores(Result):
         Such a circuit need not be connected; `Circuit.prune` drops what is not. Raises InputError for more edges than
         have a score.
         """
-        key = _ranking(self.score, by)
-        scored = int((~self.score.isnan()).sum())
-        if not 1 <= n_edges <= scored:
-            raise InputError(f"n_edges={n_edges} of {scored} scored edges; choose a number from 1 to {scored}")
+        key = ranking(self.score, by)
+        check_size(n_edges, self.score)
         # Stable, so that ties are decided alike everywhere.
         best = key.flatten().argsort(descending=True, stable=True)[:n_edges]
         mask = torch.zeros(key.numel(), dtype=torch.bool)
@@ -114,6 +119,12 @@ def score_edges(
         eap-ig-activations  averaged over `steps` runs in which the edge's writers move, for each layer
         eap-qk-fix          as eap, with new queries and keys put through the softmax exactly
         exact               the effect itself, a run an edge; give `edges` for some of them
+        ifr                 how near a writer's output is to what the reader reads; one forward pass, no metric
+        edge-pruning        learned masks, the probability that the edge's gate is open
+        ugs                 learned masks, the probability that the edge is kept
+        hisp                the smaller importance of the edge's two nodes
+        acdc                the largest threshold of a grid at which ACDC keeps the edge
+    The last five are no effects: their sizes mean what their files in `interp.circuits.scoring` say.
     at: the run that edges are changed in and gradients are taken at. "clean" scores m(clean) - m(edge corrupted), which
     matches evaluation by noising; "corrupt" scores m(edge clean) - m(corrupt), as TransformerLens's attribution does.
     graph: by default that of the model, all positions together; `Graph.of(model, task.roles)` tells roles apart.
@@ -130,7 +141,7 @@ def score_edges(
     graph.check_same(Graph.of(model, graph.positions))
     settings = Settings(at, steps, _edges(graph, edges, method), batch_size, memory_budget, options)
     module = importlib.import_module(f"interp.circuits.scoring.{METHODS[method]}")
-    _check(model, task, method, settings, module)
+    _check(model, task, method, settings, module, keep_examples)
     moments, own, other, kept = Moments(), [], [], []
     scored: Scored
     with progress(len(task), f"scoring edges by {method}") as bar:
@@ -142,14 +153,22 @@ def score_edges(
                 other.append(scored.other.detach().cpu())
             if keep_examples:
                 kept.append(scored.scores.float().cpu())
-            bar.advance(len(scored.scores))
+            bar.advance(len(scored.scores) if _by_prompt(module) else len(task))
     described = _describe(task, graph, method, settings, module)
     source = provenance(model=identity(model), task=task.describe(), seed=task.seed, started=started)
-    values = _values(graph, task, moments, own, other, kept, settings)
-    return EdgeScores(values=values, settings=described, provenance=source, plots=(_plot(task, method, at),))
+    values = _values(graph, task, moments, own, other, kept, settings, module)
+    plot = _plot(task, method, at, values["score"].description)
+    return EdgeScores(values=values, settings=described, provenance=source, plots=(plot,))
 
 
-def _check(model: Any, task: PromptPairs, method: str, settings: Settings, module: Any) -> None:
+def _by_prompt(module: Any) -> bool:
+    """Whether a method scores every prompt by itself, rather than all of them together."""
+    return bool(getattr(module, "BY_PROMPT", True))
+
+
+def _check(model: Any, task: PromptPairs, method: str, settings: Settings, module: Any, keep_examples: bool) -> None:
+    if keep_examples and not _by_prompt(module):
+        raise InputError(f"{method} gives one score for all prompts together; leave keep_examples out")
     check_task(model, task, gradients=getattr(module, "NEEDS_GRADIENTS", True))
     if settings.at not in ("clean", "corrupt"):
         raise InputError(f"at is 'clean' (edges become corrupt) or 'corrupt' (edges become clean), not {settings.at!r}")
@@ -174,7 +193,15 @@ def _edges(graph: Graph, edges: Iterable[Edge] | None, method: str) -> tuple[Edg
     return chosen
 
 
-def _ranking(score: Tensor, by: str) -> Tensor:
+def check_size(n_edges: int, score: Float[Tensor, "writers readers"]) -> None:
+    """Raise InputError unless so many edges have a score."""
+    scored = int((~score.isnan()).sum())
+    if not 1 <= n_edges <= scored:
+        raise InputError(f"n_edges={n_edges} of {scored} scored edges; choose a number from 1 to {scored}")
+
+
+def ranking(score: Float[Tensor, "*edges"], by: str) -> Float[Tensor, "*edges"]:
+    """What edges are ranked by: |score| ("abs") or the score itself ("signed"); -inf where there is none."""
     if by not in ("abs", "signed"):
         raise unknown("order", by, ("abs", "signed"))
     return (score.abs() if by == "abs" else score).nan_to_num(nan=float("-inf"))
@@ -192,7 +219,7 @@ def _describe(task: PromptPairs, graph: Graph, method: str, settings: Settings, 
         "memory_budget": settings.memory_budget,
         "graph": graph.describe(),
     }
-    return described | dict(settings.options)
+    return described | dict(getattr(module, "OPTIONS", {})) | dict(settings.options)
 
 
 def _values(
@@ -203,25 +230,27 @@ def _values(
     other: list[Tensor],
     kept: list[Tensor],
     settings: Settings,
+    module: Any,
 ) -> dict[str, Values]:
     axes = (Axis("writer", graph.writers), Axis("reader", graph.readers))
-    unit = task.metric.unit
+    unit = getattr(module, "UNIT", task.metric.unit)
+    meaning = getattr(module, "MEANING", "m(clean) - m(edge corrupted), mean over prompts")
     there = graph.exists if settings.edges is None else _mask(graph, settings.edges)
 
     def only_edges(data: Tensor) -> Tensor:
         return torch.where(there, data.float().cpu(), float("nan"))
 
-    values = {"score": Values(only_edges(moments.mean), axes, unit, "m(clean) - m(edge corrupted), mean over prompts")}
+    values = {"score": Values(only_edges(moments.mean), axes, unit, meaning)}
     if moments.n > 1:
         values["std"] = Values(only_edges(moments.std), axes, unit, "standard deviation between prompts")
-    values["n"] = Values(torch.tensor(moments.n), (), "prompts")
+    values["n"] = Values(torch.tensor(len(task)), (), "prompts")
     examples = Axis("example", tuple(range(len(task))))
     if kept:
         values["per_example"] = Values(only_edges(torch.cat(kept)), (examples, *axes), unit, "scores of each prompt")
     if own:
         clean, corrupt = (own, other) if settings.at == "clean" else (other, own)
-        values["clean"] = Values(torch.cat(clean), (examples,), unit, "m(clean), per prompt")
-        values["corrupt"] = Values(torch.cat(corrupt), (examples,), unit, "m(corrupt), per prompt")
+        values["clean"] = Values(torch.cat(clean), (examples,), task.metric.unit, "m(clean), per prompt")
+        values["corrupt"] = Values(torch.cat(corrupt), (examples,), task.metric.unit, "m(corrupt), per prompt")
     return values
 
 
@@ -232,7 +261,15 @@ def _mask(graph: Graph, edges: Sequence[Edge]) -> Tensor:
     return mask
 
 
-def _plot(task: PromptPairs, method: str, at: str) -> Plot:
+def _plot(task: PromptPairs, method: str, at: str, meaning: str) -> Plot:
+    if method not in EFFECTS:
+        caption = f"Each edge's score by {method}: {meaning}."
+        options = {"zero_centred": True, "colour_label": "score"}
+        caveat = "No effect: how large a score is says nothing about how much the metric depends on the edge."
+        return Plot(
+            "heatmap", "score", x="reader", y="writer", title="Edge scores", caption=caption, caveat=caveat,
+            options=options,
+        )  # fmt: skip
     changed = "corrupt in the clean run" if at == "clean" else "clean in the corrupt run"
     caption = (
         f"What the {task.metric.name} ({task.metric.unit}) owes to each edge, by {method}: the edge made {changed}."
