@@ -106,7 +106,7 @@ def _sizes(model: Any, task: PromptPairs, graph: Graph) -> _Sizes:
     at_once = len(readers_at_once(graph)[0])
     scores = len(graph.writers) * len(graph.readers)
     # Of one token, what autograd keeps of a layer, and what one layer computes at a time.
-    graph_numbers = layers * (16 * d + 6 * d_mlp + 6 * heads * width) + 8 * d + 4 * d_mlp
+    graph_numbers = layers * (12 * d + 5 * d_mlp + 3 * heads * width) + 8 * d + 4 * d_mlp
     if not can_read_narrowly(model):
         graph_numbers += 3 * int(cfg.d_vocab)
     written = d + layers * (heads * d_head + (d if d_mlp else 0))

@@ -51,7 +51,7 @@ def _rows_html(result: Result) -> str:
     try:
         name = next(iter(result.values))
         values = result.values[name]
-        shown = result.top(_ROWS).to_html(index=False, border=0, float_format=lambda x: f"{x:.4g}")
+        shown = result.leading(_ROWS).to_html(index=False, border=0, float_format=lambda x: f"{x:.4g}")
         unit = f" ({values.unit})" if values.unit else ""
         count = values.data.numel()
         which = f", the {_ROWS} largest of {count}" if count > _ROWS else ""

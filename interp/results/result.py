@@ -104,6 +104,10 @@ class Result:
         key = self._name(name)
         return tables.top_frame(self.values[key], tables.bounds_of(key, self.values, self.plots), n, by)
 
+    def leading(self, n: int = 10) -> pd.DataFrame:
+        """The n largest headline values, for showing: `top`, also where a kind makes something else of it."""
+        return Result.top(self, n)
+
     @property
     def per_example(self) -> Values:
         """The first values that were kept for every example. Raises InputError when only summaries were kept."""

@@ -124,7 +124,7 @@ class Report:
         chosen = result.plots if plot is None else (result.plots[plot] if isinstance(plot, int) else plot,)
         if not chosen:
             words = caption or f"The largest values of this {result.kind} result."
-            self._add_table(html_table(result.top(10)), words, caveat)
+            self._add_table(html_table(result.leading(10)), words, caveat)
         for one in chosen:
             told = (caption or one.caption or one.title, caveat or one.caveat)
             if one.kind in ("attention", "text"):

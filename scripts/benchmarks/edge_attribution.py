@@ -159,10 +159,11 @@ def most_allocated(work: Callable[[], Any]) -> int:
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiled:
         work()
     events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
-    alive = most = 0
+    alive = least = most = 0
     for event in sorted(events, key=lambda event: event.start_ns()):
         alive += event.nbytes()
-        most = max(most, alive)
+        least = min(least, alive)  # tensors from before may be freed inside
+        most = max(most, alive - least)
     return most
 
 

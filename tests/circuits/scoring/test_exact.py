@@ -1,0 +1,55 @@
+"""Exact edge patching against two slow decoders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import interp
+from interp.circuits import Graph, score_edges
+from interp.models.toy import induction, linear
+from interp.tasks import PromptPairs
+from tests.circuits.one_reader_at_a_time import OneReaderAtATime
+from tests.circuits.random_pairs import pairs
+from tests.models.edge_patching import exact_effects
+from tests.tiny_models import TINY, tiny
+
+
+def exact_by_hand(model: Any, task: PromptPairs, edges: list[tuple[str, str]], at: str) -> Tensor:
+    """[edge, example], one edge at a time through the model's own modules."""
+    slow = OneReaderAtATime(model)
+    clean, corrupt = (task.clean, task.metric), (task.corrupt, task.corrupt_metric)
+    (own, metric), (other, _) = (clean, corrupt) if at == "clean" else (corrupt, clean)
+    logits, _ = slow.run(own)
+    _, written = slow.run(other)
+    sign = 1.0 if at == "clean" else -1.0
+    return torch.stack([sign * (metric(logits) - metric(slow.run(own, [edge], written)[0])) for edge in edges])
+
+
+@pytest.mark.parametrize(("name", "at"), [*((name, "clean") for name in TINY), ("llama", "corrupt")])
+def test_exact_is_one_edge_at_a_time(name: str, at: str) -> None:
+    model, task = tiny(name), pairs()
+    graph = Graph.of(model)
+    every = graph.exists.nonzero()
+    some = every[torch.randperm(len(every), generator=torch.Generator().manual_seed(0))[:5]].tolist()
+    edges = [(graph.writers[row], graph.readers[column]) for row, column in some]
+    scores = score_edges(model, task, "exact", at=at, edges=edges, keep_examples=True)
+    found = torch.stack([scores.per_example.data[:, row, column] for row, column in some])
+    expected = exact_by_hand(model, task, edges, at)
+    assert torch.allclose(found, expected, atol=1e-4 * float(expected.abs().max()) + 1e-5)
+    assert int((~scores.score.isnan()).sum()) == len(edges)
+
+
+def test_exact_agrees_with_an_independent_decoder() -> None:
+    for toy in (induction, linear):
+        model = toy.build()
+        drawn = toy.pairs(3, 0)
+        task = interp.tasks.for_toy(model, n=3)
+        scores = score_edges(model, task, "exact", keep_examples=True)
+        slow = exact_effects(model, drawn, toy.TRUTH.edges, "resample", "noise")
+        for edge, effect in slow.items():
+            row, column = scores.graph.edge_index(edge)
+            assert torch.allclose(scores.per_example.data[:, row, column].double(), torch.tensor(effect), atol=1e-4)
