@@ -7,7 +7,7 @@ profiler counts). The model's own weights are not counted.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from interp.circuits.edges import readers_at_once
@@ -49,6 +49,15 @@ class _Sizes:
     a_tile_token: int
     folding: int
 
+    def with_patterns(self, model: Any, graph: Graph, width: int) -> _Sizes:
+        """With patterns, their gradients and the streams kept, and a pass for one writer."""
+        a_token = 2 * graph.n_heads * width + int(model.cfg.d_model)
+        return replace(
+            self,
+            a_prompt=self.a_prompt + BYTES * graph.n_layers * width * a_token,
+            a_run=max(self.a_run, bytes_of_a_writer(model, 1, width)),
+        )
+
     def total(self, prompts: int, runs: int, all_runs: int, tile: int) -> int:
         pass_bytes = prompts * runs * self.a_run
         tile_bytes = tile * self.a_tile_token + self.folding
@@ -62,14 +71,17 @@ def memory_plan(
     graph: Graph,
     *,
     steps: int = 1,
+    patterns: bool = False,
     batch_size: int | None = None,
     memory_budget: int,
 ) -> MemoryPlan:
     """As many prompts, runs and tile tokens at a time as a budget (bytes) allows, and what they take.
 
-    steps: runs of an integral a prompt. Raises InputError, with the bytes needed, when the least does not fit.
+    steps: runs of an integral a prompt. patterns: whether attention patterns and their gradients are kept and made anew
+    for changed queries and keys (QK-fix). Raises InputError, with the bytes needed, when the least does not fit.
     """
     sizes = _sizes(model, task, graph)
+    sizes = sizes.with_patterns(model, graph, _width(task)) if patterns else sizes
     kept = most_tokens(task, graph)
     width = _width(task)
     least = sizes.total(batch_size or 1, 1, steps, 1)
@@ -91,6 +103,12 @@ def memory_plan(
     while tile > 1 and sizes.total(prompts, runs, steps, tile) > memory_budget:
         tile = max(1, tile * 3 // 4)
     return MemoryPlan(prompts, runs, tile, sizes.total(prompts, runs, steps, tile))
+
+
+def bytes_of_a_writer(model: Any, n_rows: int, width: int) -> int:
+    """What one layer's attention takes with one writer changed, for a batch of prompts."""
+    cfg = model.cfg
+    return BYTES * n_rows * width * (10 * int(cfg.d_model) + 5 * int(cfg.n_heads) * width)
 
 
 def _width(task: PromptPairs) -> int:

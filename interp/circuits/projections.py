@@ -89,7 +89,9 @@ def mlp_input(model: Any) -> tuple[str, bool]:
         here = [name for name in names if name in reached(model, points, names)]
         if not here:
             raise InputError("this model's MLP input cannot be written, so edges into MLPs cannot be cut")
-        _MLP_INPUT[model] = (here[0].removeprefix("blocks.0."), not here[0].endswith("ln2.hook_in"))
+        own_norm = here[0].endswith("ln2.hook_in")
+        # Behind it there may also be no norm at all (OLMo 2): then this is the stream itself.
+        _MLP_INPUT[model] = (here[0].removeprefix("blocks.0."), not own_norm and Block(model, 0).before_mlp.divides)
     return _MLP_INPUT[model]
 
 

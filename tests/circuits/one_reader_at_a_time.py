@@ -116,5 +116,6 @@ class OneReaderAtATime:
 
     def _mlp(self, layer: int, stream: Tensor) -> Tensor:
         block = self.model.blocks[layer]
-        out = block.mlp(block.ln2(stream))
+        norm = getattr(block, "ln2", None) or (block.ln1 if self.parallel else None)
+        out = block.mlp(stream if norm is None else norm(stream))
         return block.ln2_post(out) if hasattr(block, "ln2_post") else out

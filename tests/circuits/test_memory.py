@@ -50,6 +50,19 @@ def test_no_more_is_allocated_than_announced(name: str, method: str, steps: int,
     assert peak > 0.3 * plan.bytes
 
 
+@pytest.mark.parametrize(
+    ("method", "asked"), [("eap-qk-fix", {"patterns": True}), ("eap-ig-activations", {"steps": 2})]
+)
+@pytest.mark.parametrize("name", ["gpt2", "gemma2"])
+def test_a_budget_is_kept(name: str, method: str, asked: dict[str, Any]) -> None:
+    model, task = tiny(name), pairs(4, 60)
+    graph = Graph.of(model)
+    assert memory_plan(model, task, graph, memory_budget=SMALL, **asked).bytes <= SMALL
+    steps = asked.get("steps", 1)
+    peak = most_allocated(lambda: score_edges(model, task, method, steps=steps, graph=graph, memory_budget=SMALL))
+    assert peak <= SMALL
+
+
 def test_a_small_budget_means_smaller_pieces() -> None:
     model, task = tiny("gpt2"), pairs(8, 60)
     graph = Graph.of(model)

@@ -22,18 +22,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.circuits.graph import Graph
-from interp.circuits.memory import memory_plan
+from interp.circuits.memory import bytes_of_a_writer, memory_plan
 from interp.circuits.recording import PatternGradients, Written, record_reading, recording_written
 from interp.circuits.scoring.batches import Batch, Scored, Settings, batches
+from interp.errors import InputError
 from interp.hooks.capturing import Activations, capture
 from interp.hooks.partial import StopForward, hooked, run
 from interp.hooks.sites import Site, hook_point, pattern, resid_pre
 from interp.tasks import PromptPairs
 
+MOST_BYTES = 2**28
+"""Of the passes with changed writers, beyond the first of each: more make no matrix product faster."""
+
 
 def scores(model: Any, task: PromptPairs, graph: Graph, settings: Settings) -> Iterator[Scored]:
     """EAP's passes, and for each layer two of its attention with every earlier writer changed."""
-    plan = memory_plan(model, task, graph, batch_size=settings.batch_size, memory_budget=settings.memory_budget)
+    plan = memory_plan(
+        model, task, graph, patterns=True, batch_size=settings.batch_size, memory_budget=settings.memory_budget
+    )
     for batch in batches(model, task, graph, settings, plan):
         yield _of_batch(batch, settings.memory_budget)
 
@@ -47,6 +53,8 @@ def _of_batch(batch: Batch, memory_budget: int) -> Scored:
         metric = record_reading(
             batch.model, batch.blocks, tokens, batch.own_tokens, side.metric, reading, patterns=patterns
         )
+    if len(patterns) < len(batch.blocks):
+        raise InputError("this model's attention patterns are out of reach of gradients; use method='eap' or 'eap-ig'")
     own = written()
     total = batch.contract(batch.difference(own, other), reading)
     streams = capture(batch.model, tokens, [resid_pre(block.layer) for block in batch.blocks])
@@ -63,10 +71,9 @@ class _Fix:
         self.batch, self.change, self.streams, self.patterns = batch, change, streams, patterns
         self.graph = batch.graph.with_positions(None)
         self.places = batch.graph.places
-        cfg, (n_rows, width) = batch.model.cfg, batch.kept.own.tokens.shape
-        heads = int(cfg.n_heads)
-        of_a_writer = 4 * n_rows * width * (10 * int(cfg.d_model) + 4 * heads * width)
-        self.writers_a_pass = max(1, min(memory_budget // 2, 2**28) // of_a_writer)
+        of_a_writer = bytes_of_a_writer(batch.model, *batch.kept.own.tokens.shape)
+        # The plan has room for one.
+        self.writers_a_pass = 1 + min(memory_budget - batch.plan.bytes, MOST_BYTES) // of_a_writer
 
     @torch.no_grad()
     def correct(self, total: Float[Tensor, "example writers readers"]) -> None:

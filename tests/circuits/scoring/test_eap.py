@@ -11,32 +11,15 @@ from transformer_lens.tools.analysis.attribution_patching import EdgeAttribution
 
 from interp.circuits import Graph, score_edges
 from interp.tasks import PromptPairs
-from tests.circuits.one_reader_at_a_time import OneReaderAtATime
 from tests.circuits.random_pairs import pairs
+from tests.circuits.slopes import assert_slopes
 from tests.tiny_models import TINY, tiny
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_estimates_equal_derivatives_by_finite_differences(name: str) -> None:
-    """Exact patching with a small part of the difference."""
+def test_scores_are_slopes(name: str) -> None:
     model, task = tiny(name), pairs(n=2)
-    scores = score_edges(model, task, "eap", keep_examples=True)
-    slow = OneReaderAtATime(model)
-    _, own = slow.run(task.clean)
-    _, other = slow.run(task.corrupt)
-    size = 5e-3
-    graph = scores.graph
-    every = graph.exists.nonzero()
-    some = every[torch.randperm(len(every), generator=torch.Generator().manual_seed(1))[:4]].tolist()
-    for row, column in some:
-        edge = (graph.writers[row], graph.readers[column])
-        ends = []
-        for step in (size, -size):
-            moved = {writer: value + step * (other[writer] - value) for writer, value in own.items()}
-            ends.append(task.metric(slow.run(task.clean, [edge], moved)[0]))
-        slope = (ends[1] - ends[0]) / (2 * size)
-        found = scores.per_example.data[:, row, column]
-        assert torch.allclose(found, slope, atol=0.02 * float(slope.abs().max()) + 2e-3), edge
+    assert_slopes(model, task, score_edges(model, task, "eap", keep_examples=True), n_edges=4)
 
 
 def transformer_lens_scores(model: Any, task: PromptPairs) -> Tensor:
