@@ -8,7 +8,7 @@ what u writes recorded in the same pass. That is exact, because the stream is a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -29,6 +29,7 @@ from interp.hooks.sites import Site
 from interp.models import identity
 from interp.patching.packing import DEFAULT_BUDGET, tokens_per_pass
 from interp.tasks import PromptPairs
+from interp.tasks.metric import Metric
 
 MOST_TOKENS = 1024
 """Tokens of one pass, over all its circuits: more make no matrix product faster."""
@@ -106,7 +107,30 @@ class MaskRunner:
         late layers are cheap.
         """
         masks = self._checked(masks)
-        return torch.cat([self._part(base, masks) for base in self._all_bases()], dim=1)
+        return torch.cat([self._part(base, masks, lambda values: values) for base in self._all_bases()], dim=1)
+
+    @torch.no_grad()
+    def measured(
+        self,
+        masks: Bool[Tensor, "circuit writers readers"],
+        metrics: Sequence[Metric],
+        done: Callable[[int], Any] = int,
+    ) -> Float[Tensor, "metric circuit example"]:
+        """Several metrics of the same runs, for a task whose own metric reads the whole vocabulary at one position.
+
+        metrics: read at that position. done: told how many runs (circuits times prompts) each pass has finished.
+        """
+        masks = self._checked(masks)
+        parts = []
+        for base in self._all_bases():
+            here = [metric.rows(base.index) for metric in metrics]
+
+            def score(values: Tensor, here: list[Metric] = here) -> Tensor:
+                done(values.shape[0] * values.shape[1])
+                return torch.stack([metric.score(_columns(values, metric)) for metric in here], dim=-1)
+
+            parts.append(self._part(base, masks, score))
+        return torch.cat(parts, dim=1).movedim(-1, 0)
 
     def untouched(self) -> Float[Tensor, " example"]:
         """The metric of the run itself, with no edge cut."""
@@ -128,20 +152,27 @@ class MaskRunner:
 
     # ---- passes ----------------------------------------------------------------------------------------------------
 
-    def _part(self, base: MaskBase, masks: Tensor) -> Float[Tensor, "circuit batch read"]:
-        """The readouts of some of the prompts, circuits that start late apart from those that start early."""
-        roles = None if self._roles is None else _flat(self._roles[:, base.index], base)
-        out = base.logits.expand(len(masks), *base.logits.shape).clone()
-        for chosen in self._groups(base, masks, roles):
-            shared = self._own[0].after.divides
-            planned = plan(self.graph, masks[chosen], roles, self._from_a_run, shared, base.own.embed.dtype)
-            if planned.start is not None:
-                out[chosen] = FoldedPass(self.model, self.graph, self._own, base, planned).run().to(out)
-        return out
+    def _part(
+        self, base: MaskBase, masks: Tensor, finish: Callable[[Tensor], Tensor]
+    ) -> Float[Tensor, "circuit batch read"]:
+        """What `finish` makes of the readouts of some of the prompts, a pass at a time.
 
-    def _groups(
-        self, base: MaskBase, masks: Tensor, roles: tuple[Tensor, ...] | None
-    ) -> Iterator[Int[Tensor, " chosen"]]:
+        Circuits that start late run apart from those that start early.
+        """
+        roles = None if self._roles is None else _flat(self._roles[:, base.index], base)
+        shared = self._own[0].after.divides
+        found, order = [], []
+        for chosen in self._groups(base, masks):
+            planned = plan(self.graph, masks[chosen], roles, self._from_a_run, shared, base.own.embed.dtype)
+            if planned.start is None:
+                values = base.logits.expand(len(chosen), -1, -1)
+            else:
+                values = FoldedPass(self.model, self.graph, self._own, base, planned).run()
+            found.append(finish(values))
+            order.append(chosen)
+        return torch.cat(found)[torch.cat(order).argsort()]
+
+    def _groups(self, base: MaskBase, masks: Tensor) -> Iterator[Int[Tensor, " _chosen"]]:
         """Which masks share a pass."""
         first_cut = self._first_cut(masks)
         order = first_cut.argsort(stable=True)
@@ -306,6 +337,15 @@ def _widened(recording: Recording, n_pos: int) -> Recording:
         tuple(value.expand(-1, n_pos, -1, -1) for value in recording.z),
         tuple(value.expand(-1, n_pos, -1) for value in recording.mlp),
     )
+
+
+def _columns(values: Float[Tensor, "circuit batch vocab"], metric: Metric) -> Float[Tensor, "circuit batch read"]:
+    """The columns that a metric reads of the whole vocabulary at its position."""
+    columns = metric.readout.columns
+    if columns is None:
+        return values
+    columns = columns.to(values.device)
+    return values.gather(-1, columns.clamp(min=0).expand(len(values), -1, -1)).masked_fill(columns < 0, 0.0)
 
 
 def _working_size(model: Any) -> int:

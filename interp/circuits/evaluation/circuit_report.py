@@ -1,0 +1,122 @@
+"""`CircuitReport`: what `evaluate` found about circuits, every number with the ablation it was measured under."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import pandas as pd
+
+from interp.circuits.ablation import AblationTuple
+from interp.results import Plot, Result, Values
+
+
+class CircuitReport(Result):
+    """Circuits judged on one task under one ablation (`ablation`), with their controls.
+
+    values, for the circuits given:
+    "faithfulness" [circuit], (m(C) - m(empty)) / (m(model) - m(empty)), with "faithfulness_low" and "_high" (95 %
+        bootstrap over prompts); "n_edges" [circuit]; "metric", "kl" [circuit, example] and their quantiles over
+        prompts, "metric_quantiles", "kl_quantiles" [circuit, quantile]; "model", "empty" [example]: the ends' metric.
+    over sizes:
+    "curve" [series, edges]: faithfulness of the circuits and the median of random ones, with "curve_low" and "_high"
+        (95 % bootstrap; 5 and 95 % of the random circuits); "curve_p" [edges]: p-value against random circuits;
+        "areas" [area]: cmd, cpr, and both over the logarithm of size.
+    for the headline circuit:
+    "random" [random]: faithfulness of random circuits; "test_p", "test_statistic", "test_supports" [test] (1 for the
+        circuit, 0 against it, NaN undecided); "edge_effect" [edge], "added_effect" [added]: minimality;
+        "completeness" [run, knocked_out]; "stability" [resample]; "known" [measure].
+    """
+
+    kind: ClassVar[str] = "circuit_report"
+
+    @property
+    def ablation(self) -> AblationTuple:
+        """What all the numbers depend on besides the circuits."""
+        return AblationTuple(**self.settings["ablation"])
+
+    def tests(self) -> pd.DataFrame:
+        """The hypothesis tests of the headline circuit, one a row, with what each takes for granted and found."""
+        if "test_p" not in self.values:
+            return pd.DataFrame()
+        rows = []
+        for i, name in enumerate(self.values["test_p"].axes[0].labels):
+            said: Any = self.settings["tests"][name]
+            supports = float(self.values["test_supports"].data[i])
+            rows.append({
+                "test": name,
+                "null hypothesis": said["null"],
+                "statistic": float(self.values["test_statistic"].data[i]),
+                "p": float(self.values["test_p"].data[i]),
+                "for the circuit": "undecided" if math.isnan(supports) else ("yes" if supports else "no"),
+                "n": said["n"],
+                "note": said["note"],
+            })  # fmt: skip
+        return pd.DataFrame(rows)
+
+    def summary(self) -> pd.DataFrame:
+        """The headline numbers: quantity, value, low, high, n, note, and the ablation they hold for."""
+        rows: list[dict[str, Any]] = []
+        place = int(self.settings["headline"])
+        n = len(self.values["model"].data)
+        found = self.values
+        ends = {end: float(found[f"faithfulness_{end}"].data[place]) for end in ("low", "high")}
+        rows.append({"quantity": "faithfulness", "value": float(found["faithfulness"].data[place]), **ends, "n": n})
+        rows.append({"quantity": "KL from the model (nats)", "value": float(found["kl"].data[place].mean()), "n": n})
+        for i, name in enumerate(found["areas"].axes[0].labels) if "areas" in found else ():
+            note = self.settings["caveats"][name]
+            rows.append({"quantity": name, "value": float(found["areas"].data[i]), "note": note})
+        if "random" in found:
+            note = "(1 + random circuits at least as faithful) / (1 + random circuits)"
+            value = float(self.settings["random_p"])
+            rows.append({"quantity": "p against random", "value": value, "n": len(found["random"].data), "note": note})
+        if "stability" in found:
+            value = float(found["stability"].data.mean())
+            rows.append({"quantity": "stability", "value": value, "n": len(found["stability"].data),
+                         "note": "mean Jaccard index of circuits found on resampled prompts"})  # fmt: skip
+        if "completeness" in found:
+            ours, model = found["completeness"].data
+            note = "largest |F(C without K) - F(model without K)|, in units of faithfulness"
+            rows.append({"quantity": "incompleteness", "value": float((ours - model).abs().max()), "n": len(ours),
+                         "note": note})  # fmt: skip
+        frame = pd.DataFrame(rows, columns=["quantity", "value", "low", "high", "n", "note"])
+        return frame.assign(ablation=str(self.ablation))
+
+
+def report_plots(values: Mapping[str, Values], about: Mapping[str, Any]) -> tuple[Plot, ...]:
+    """The figures of a report. about: the settings' "ablation_text", "n_random", "metric" and "headline_name"."""
+    under = f"Ablation: {about['ablation_text']}."
+    plots = []
+    if "curve" in values:
+        plots.append(Plot(
+            "lines", "curve", x="edges", series="series", low="curve_low", high="curve_high",
+            title="Faithfulness over circuit size",
+            caption="Faithfulness of circuits by number of edges (band: 95 % bootstrap over prompts), beside connected "
+            f"random circuits with as many edges in every layer (band: 5 to 95 % of them). {under}",
+            caveat="1 is no upper bound: circuits that leave out a model's negative parts exceed it.",
+            options={"log_x": True, "references": {"whole model": 1.0, "no edge": 0.0}, "x_label": "edges",
+                     "y_label": "faithfulness"},
+        ))  # fmt: skip
+    plots.append(Plot(
+        "table", "metric_quantiles", x="quantile", y="circuit", title="Quantiles over prompts",
+        caption=f"{about['metric']} of each circuit on single prompts. {under}",
+        caveat="A mean can be faithful while no single prompt is.",
+    ))  # fmt: skip
+    if "test_p" in values:
+        plots.append(Plot(
+            "table", "test_p", y="test", title=f"Hypothesis tests of {about['headline_name']}",
+            caption="p-values and whether each test speaks for the circuit (1), against it (0) or is undecided (NaN). "
+            f"{under}",
+            caveat="Equivalence, independence and minimality have the ideal as null hypothesis: few prompts let any "
+            "circuit pass.",
+            options={"columns": ["test_p", "test_statistic", "test_supports"]},
+        ))  # fmt: skip
+    if "completeness" in values:
+        plots.append(Plot(
+            "bars", "completeness", x="knocked_out", series="run", title="Completeness",
+            caption="Faithfulness of circuit and model without sets of the circuit's nodes; where they differ, parts "
+            f"of the model outside the circuit answer to the loss. {under}",
+            options={"y_label": "faithfulness"},
+        ))  # fmt: skip
+    return tuple(plots)
