@@ -1,12 +1,14 @@
 """`interp <command> ...`: finds the command, reads its options, and turns errors into one sentence.
 
 A command is a module with a `Config` (a frozen dataclass, or a union of them for subcommands; each field with a
-docstring, which is its help) and `main(config) -> int`. Only the module that was asked for is imported.
+docstring, which is its help) and `main(config) -> int`. Only the module that was asked for is imported. Its docstring
+is what `--help` begins with: paragraphs are fitted to the terminal, indented lines (examples) stay as they are.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -61,9 +63,27 @@ def _run(name: str, arguments: list[str]) -> int:
     module = _module(COMMANDS[name][0])
     import tyro  # here: `interp --help` must not wait for it
 
-    description = (module.__doc__ or COMMANDS[name][1]).strip()
+    description = description_of(module.__doc__ or COMMANDS[name][1])
     config = tyro.cli(module.Config, prog=f"interp {name}", description=description, args=arguments)
     return module.main(config)
+
+
+def description_of(docstring: str) -> str:
+    """A docstring such that tyro shows it as it is meant: paragraphs wrapped, indented lines (examples) as written.
+
+    Left to itself tyro joins lines that begin with a letter, breaks before all others, and doubles a blank line before
+    an indented one.
+    """
+    shown: list[str] = []
+    for line in inspect.cleandoc(docstring).splitlines():
+        if line.startswith(" "):
+            shown = shown[:-1] if shown and not shown[-1] else shown
+            shown.append(line)
+        elif line and shown and shown[-1] and not shown[-1].startswith(" "):
+            shown[-1] += f" {line}"
+        else:
+            shown.append(line)
+    return "\n".join(shown)
 
 
 def _module(path: str) -> ModuleType:

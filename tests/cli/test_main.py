@@ -77,6 +77,30 @@ def test_help_of_a_command_shows_the_docstrings(command: ModuleType, capsys: pyt
     assert "How many examples." in shown
 
 
+def test_help_keeps_examples_on_their_lines(
+    command: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    command.__doc__ = """Try something that takes a sentence,
+    `which` goes on in the next line.
+
+    Try:
+
+        interp trial              once
+        interp trial --n 2        twice
+
+    And so on.
+    """
+    with pytest.raises(SystemExit):
+        cli.main(["trial", "--help"])
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    examples = ["    interp trial              once", "    interp trial --n 2        twice"]
+    at = lines.index("Try:")
+    assert lines[at + 1 : at + 5] == [*examples, "", "And so on."]
+    assert "sentence, `which` goes on" in " ".join(lines)
+    assert not any(line.startswith("`which`") for line in lines)
+
+
 def test_a_bad_option_is_a_mistake_of_the_user(command: ModuleType) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main(["trial", "--n", "seven"])
