@@ -133,7 +133,7 @@ def test_important_heads_without_a_role_are_listed_with_what_they_lack() -> None
     found = head_roles(model, for_toy_task(), seen)
     frame = found.unassigned()
     assert list(frame["head"]) == ["3.0", "2.0"]
-    assert frame["nearest rule"].tolist() == ["name mover", "none has this sign"]
+    assert frame["nearest rule"].tolist() == ["name mover", "none: no role works this way"]
     assert found.labels["negative name mover"] == ((3, 2),)
 
 
@@ -159,6 +159,8 @@ def test_the_result_is_stored_and_shows_itself(tmp_path) -> None:
     assert again.effect("induction", (1, 0)) == pytest.approx((0.5, 0.4, 0.6))
     assert again.sel(head="3.1", measure="end to S").values["value"].data == pytest.approx(0.6)
     assert again.figure() is not None
+    row = table[table.role == "negative name mover"].iloc[0]
+    assert (row["effect (logits)"], row["share"]) == ("−0.50 [−0.60, −0.40]", "−12%")
     assert len(rule_table()) == len(rules.RULES)
 
 
