@@ -27,8 +27,10 @@ from interp.runs import Run, open_run
 R = TypeVar("R", bound=Result)
 T = TypeVar("T")
 
-Maybe = Annotated[T | None, tyro.conf.DisallowNone, tyro.conf.arg(help_behavior_hint="")]
+Maybe = Annotated[T | None, tyro.conf.arg(help_behavior_hint="")]
 """An option that may be left out; its docstring says in words what happens then."""
+Several = Annotated[tuple[T, ...], tyro.conf.arg(help_behavior_hint="")]
+"""The same for any number of values, none unless some are given."""
 FILES = (".jsonl", ".txt")
 """Endings of what an option may name instead of saying it."""
 
@@ -62,7 +64,7 @@ class Answer:
     def show(self, frame: pd.DataFrame, title: str = "") -> None:
         """Print a short table, its title on a line of its own: above a narrow table it would be broken."""
         if title:
-            self.console.print(Text(title, style="bold"))
+            self.console.print(Text(title, style="bold"), soft_wrap=True)
         self.console.print(as_table(frame))
 
     def say(self, text: str) -> None:

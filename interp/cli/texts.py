@@ -39,7 +39,7 @@ def read_prompt(model: Any, given: str, ids: bool) -> str | Tensor:
     return text
 
 
-def read_token(given: str, ids: bool) -> str | int | None:
+def read_token(given: str | None, ids: bool) -> str | int | None:
     """One token, as its text or its id; None where nothing was given."""
     if not given:
         return None

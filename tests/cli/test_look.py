@@ -8,6 +8,7 @@ import pytest
 
 from interp.cli import main as command_line
 from interp.results import load
+from tests.cli.asking import Ask, results_of, rows_under
 from tests.cli.saved_models import save_tiny_llama
 
 
@@ -27,6 +28,17 @@ def test_a_look_prints_prediction_and_heads_and_writes_a_page(llama: str, tmp_pa
     page = (folder / "report.html").read_text()
     assert "A look at: w5 w6 w7 w5" in page
     assert "query_key" in page
+
+
+def test_token_ids_serve_models_without_tokenizer(ask: Ask, tmp_path: Path) -> None:
+    out = ask("look", "0 5 3 7 5 3 7 5", "--ids", "--target", 3)
+    assert "heads that write '3'" in out
+    assert rows_under(out, "the model predicts")[0][0] == "'3'"
+    assert results_of(tmp_path, "look")["look"].texts["tokens"][0][0] == "0"
+
+
+def test_a_text_without_tokenizer_is_one_sentence(ask: Ask) -> None:
+    assert "so it reads no text; give token ids, as in --ids '0 5 3 5'" in ask("look", "some text", code=2)
 
 
 def test_the_text_is_required(llama: str, capsys) -> None:
