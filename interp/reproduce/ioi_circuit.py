@@ -31,9 +31,11 @@ from interp.circuits import (
 from interp.circuits.head_level.knock_outs import NONE, WHOLE
 from interp.errors import InputError
 from interp.hooks.head_names import Head, head_name
+from interp.reproduce.asking import with_interval
 from interp.reproduce.experiment import Experiment
 from interp.results import Values
 from interp.tasks import PromptPairs
+from interp.viz.theme import number
 
 ROLE_POSITIONS: Mapping[str, tuple[str, ...]] = {
     "previous token": ("S1+1",),
@@ -182,24 +184,27 @@ def _faithfulness(experiment: Experiment, circuit: HeadCircuit, prompts: _Prompt
     values = found.sel(circuit="circuit").values
     ratio, distance = ((values[a], values[b], values[c]) for a, b, c in
                        (("faithfulness", "low", "high"), ("distance", "distance_low", "distance_high")))  # fmt: skip
-    whole, alone, nothing = (float(found.values["F"].sel(run=run).data) for run in
-                             ("whole model", "circuit", "nothing kept"))  # fmt: skip
+    whole, alone, nothing = (
+        with_interval(*(found.values[end].sel(run=run) for end in ("F", "F_low", "F_high")))
+        for run in ("whole model", "circuit", "nothing kept")
+    )
     controls = ""
     if "random" in values:
         draws = values["random"].data
         p = float(values["p_value"].sel(test="F at least as large").data)
         controls = (
             f" {len(draws)} random circuits of the same shape, with other heads of the same layers, have "
-            f"{draws.mean():.2f} on average and {draws.max():.2f} at most (p = {p:.3f}; no smaller value is possible "
-            f"with {len(draws)} draws than {1 / (1 + len(draws)):.3f})."
+            f"{number(float(draws.mean()))} on average and {number(float(draws.max()))} at most, on "
+            f"{found.settings['n_random_prompts']} of these prompts (p = {p:.3f}; {len(draws)} draws can give no less "
+            f"than {1 / (1 + len(draws)):.3f})."
         )
     experiment.report.section(
         "IOI: faithfulness",
         "Everything outside of the circuit is knocked out, at every token. "
-        f"The circuit alone has a logit difference of {alone:.2f} where the model has {whole:.2f}: "
-        f"F(C) / F(M) is {_percent(ratio[0].data)} {_percents(ratio)}, and |F(M) - F(C)| is {distance[0].data:.2f} "
-        f"[{distance[1].data:.2f}, {distance[2].data:.2f}] (the paper, for GPT-2 small: 87 %, and 0.46 of 3.56). With "
-        f"no head kept at all {nothing:.2f} are left.{controls}",
+        f"The circuit alone has a logit difference of {alone} where the model has {whole}: "
+        f"F(C) / F(M) is {_percent(ratio[0].data)} {_percents(ratio)}, and |F(M) - F(C)| is "
+        f"{with_interval(*distance)} (the paper, for GPT-2 small: 87 %, and 0.46 of 3.56). With "
+        f"no head kept at all {nothing} is left.{controls}",
     ).add(found)
     n = len(prompts.new)
     experiment.number("circuit alone: F(C) / F(M)", *ratio, n, "share")
@@ -213,16 +218,22 @@ def _knock_outs(experiment: Experiment, circuit: HeadCircuit, prompts: _Prompts)
         lambda: head_knock_outs(experiment.model, task, circuit, prompts.means(), n_random=draws),
     )
     of_found = found.sel(heads="found").values
-    intact, cut = (float(of_found["F"].sel(knocked_out=name).data) for name in (NONE, WHOLE))
-    changes = {name: float(of_found["F"].sel(knocked_out=name).data) - intact for name in circuit.classes}
-    least, most = min(changes, key=lambda name: changes[name]), max(changes, key=lambda name: changes[name])
-    raised = f"; without the {most} heads it rises to {intact + changes[most]:.2f}" if changes[most] > 0 else ""
+    mean = {name: float(of_found["F"].sel(knocked_out=name).data) for name in (NONE, *circuit.classes)}
+    told = {
+        name: with_interval(*(of_found[end].sel(knocked_out=name) for end in ("F", "low", "high")))
+        for name in (*mean, WHOLE)
+    }
+    least, most = (chosen(circuit.classes, key=lambda name: mean[name]) for chosen in (min, max))
+    missed = "No single role is missed"
+    if mean[least] < mean[NONE]:
+        missed = f"Of the single roles the {least} heads are missed most: {told[least]} without them"
+    raised = f"; without the {most} heads it rises to {told[most]}" if mean[most] > mean[NONE] else ""
     experiment.report.section(
         "IOI: the model without the circuit",
         "The other way round: the circuit's heads are knocked out of the model at their positions, and all else is "
-        f"left alone. Without any of them the logit difference goes from {intact:.2f} to {cut:.2f}. Of the single "
-        f"roles the {least} heads are missed most ({intact + changes[least]:.2f} without them){raised}. A role that is "
-        "hardly missed is not idle: others may stand in for it (in GPT-2 small all name movers together cost 5 %).",
+        f"left alone ({len(task)} prompts). The logit difference goes from {told[NONE]} to {told[WHOLE]} without any "
+        f"of them. {missed}{raised}. A role that is hardly missed is not idle: others may stand in for it (in GPT-2 "
+        "small all name movers together cost 5 %).",
     ).add(found)
     one = found.sel(heads="found", knocked_out=WHOLE).values
     experiment.number("model without the circuit: F(M \\ C)", one["F"], one["low"], one["high"], len(task))
@@ -251,9 +262,10 @@ def _completeness(experiment: Experiment, circuit: HeadCircuit, prompts: _Prompt
         "A complete circuit does what the model does even when parts of both are knocked out: for every set K of its "
         "heads F(C \\ K) is near F(M \\ K). Tried are nothing, every role, random sets, and the worst set that a "
         f"greedy search met on {len(prompts.search)} other prompts, {chosen.n_candidates} candidates a step. "
-        f"The largest |F(C \\ K) - F(M \\ K)| is {at['incompleteness'].data:.2f} "
-        f"[{at['low'].data:.2f}, {at['high'].data:.2f}], {_percent(at['incompleteness'].data / whole)} of F(M), "
-        f"for K = {heads} ({worst}).{usual} The paper's search reached 3.09, 87 % of F(M), for GPT-2 small.",
+        f"The largest |F(C \\ K) - F(M \\ K)| on {len(task)} prompts is "
+        f"{with_interval(at['incompleteness'], at['low'], at['high'])}, "
+        f"{_percent(at['incompleteness'].data / whole)} of F(M), for K = {heads} ({worst}).{usual} The paper's search "
+        "reached 3.09, 87 % of F(M), for GPT-2 small.",
     ).add(found)
     experiment.number("incompleteness of the worst set", at["incompleteness"], at["low"], at["high"], len(task))
 
