@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.markup import escape
 from torch import Tensor
 
 from interp.errors import InputError
@@ -66,5 +65,5 @@ def missing_space(model: Any, prompt: object, token: str | int | None) -> str | 
 
 
 def quoted(token: str) -> str:
-    """A token with its spaces visible, safe in a table of rich."""
-    return escape(repr(token))
+    """A token with its spaces visible."""
+    return repr(token)

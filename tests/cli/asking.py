@@ -17,7 +17,8 @@ Ask = Callable[..., str]
 def results_of(root: Path, command: str) -> dict[str, Result]:
     """The results of the only run of a command, after checking that it has its report."""
     (folder,) = (root / command).iterdir()
-    assert (folder / "report.html").exists()
+    page = (folder / "report.html").read_text()
+    assert all(heading in page for heading in ("In short", "Figures"))
     return {path.name: load(path) for path in (folder / "results").iterdir()}
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from rich.console import Console
 
 from interp.cli import main as command_line
+from interp.cli.answering import as_table
+from interp.cli.texts import quoted
 from interp.results import load
 from tests.cli.asking import Ask, results_of, rows_under
 from tests.cli.saved_models import save_tiny_llama
@@ -35,6 +39,12 @@ def test_token_ids_serve_models_without_tokenizer(ask: Ask, tmp_path: Path) -> N
     assert "heads that write '3'" in out
     assert rows_under(out, "the model predicts")[0][0] == "'3'"
     assert results_of(tmp_path, "look")["look"].texts["tokens"][0][0] == "0"
+
+
+def test_brackets_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(width=80).print(as_table(pd.DataFrame({"[red]": [quoted("[bold]"), quoted(" [/x]")]}), "a [title]"))
+    out = capsys.readouterr().out
+    assert all(words in out for words in ("a [title]", "[red]", "'[bold]'", "' [/x]'"))
 
 
 def test_a_text_without_tokenizer_is_one_sentence(ask: Ask) -> None:
