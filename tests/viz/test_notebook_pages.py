@@ -75,6 +75,18 @@ def test_what_cannot_be_done_is_said(notebook: Path, tmp_path: Path) -> None:
         viz.notebook_page(notebook, execute=True, parameters={"N": 1})
 
 
+@pytest.mark.slow
+def test_parameters_reach_the_cells_and_a_failing_cell_is_shown(notebook: Path, tmp_path: Path) -> None:
+    shown = viz.notebook_page(notebook, tmp_path / "out.html", execute=True, parameters={"N": 5, "NAME": "it's"})
+    assert "ran 5 it's" in shown.read_text(encoding="utf-8")
+    book = nbformat.read(notebook, as_version=4)
+    book.cells[2].source = "print(1 / 0)"
+    nbformat.write(book, notebook)
+    with pytest.raises(InputError, match=r"(?s)failed.*print.*ZeroDivisionError") as failed:
+        viz.notebook_page(notebook, execute=True)
+    assert "\x1b" not in str(failed.value)
+
+
 @pytest.mark.browser
 def test_everything_stored_is_drawn_and_nothing_asked_for(notebook: Path) -> None:
     seen = viz.check_page(viz.notebook_page(notebook), selectors={"tables": "table.dataframe"})
