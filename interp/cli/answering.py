@@ -112,7 +112,7 @@ def write_report(answer: Answer, title: str) -> Path:
 
     report = Report(title).section("In short", "\n\n".join(answer.said))
     for caption, frame in answer.shown:
-        report.add(frame, caption=caption)
+        report.add(frame, caption=caption[:1].upper() + caption[1:])
     report.section("Figures")
     for result in answer.run.results().values():
         report.add(result)
