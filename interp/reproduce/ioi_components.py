@@ -33,12 +33,9 @@ def attribution(experiment: Experiment, task: PromptPairs, n_sources: int) -> At
         caption=f"From which token the {len(largest)} largest heads take what they write ({len(some)} prompts).",
     )
     orders = experiment.step("orders", lambda: effects_by_order(model, task, by_head, largest))
-    told = "None of them has opposite signs in the two orders of the names."
-    if orders.opposed:
-        told = (
-            f"{', '.join(orders.opposed)}: for the answer in one order of the names and against it in the other, so by "
-            "the place of a name, whichever it is."
-        )
+    told = "All of them do much the same in both."
+    if orders.one_sided:
+        told = f"One order only, or nearly so: {', '.join(orders.one_sided)}."
     experiment.report.add(orders, caption=f"{orders.plots[0].caption} {told}")
     _number_heads(experiment, by_head, len(task))
     return by_head

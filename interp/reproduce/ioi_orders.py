@@ -1,8 +1,8 @@
 """Whether a head does the same in both orders of the names, or follows the place where a name stands.
 
 In BABA prompts ("Then, John and Mary ... John gave") the indirect object is the second of the first two names, in ABBA
-prompts the first. A head that copies the second name whichever it is raises the answer in BABA and lowers it in ABBA;
-over both it looks like a weak name mover with a large variance.
+prompts the first. A head that knows which name came twice serves both; one that prefers the second name wherever it
+stands serves one of them, and over both it looks like a weak name mover with a large variance.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from interp.runs import provenance
 from interp.tasks import PromptPairs
 
 ORDERS = ("BABA", "ABBA")
+ONE_SIDED = 0.25
+"""Of an effect in one order: with less than that in the other a head is called one-sided."""
 
 
 class EffectsByOrder(Result):
@@ -31,12 +33,18 @@ class EffectsByOrder(Result):
     kind: ClassVar[str] = "effects_by_order"
 
     @property
-    def opposed(self) -> list[str]:
-        """The heads whose effects in the two orders have different signs, with intervals that exclude 0."""
-        low, high = (self.values[name].data for name in ("low", "high"))
-        up, down = low > 0, high < 0
+    def one_sided(self) -> list[str]:
+        """The heads that do in one order, with an interval that excludes 0, what they do not do in the other: there the
+        effect has the other sign, or less than a quarter of the size.
+        """
+        effect, low, high = (self.values[name].data for name in ("effect", "low", "high"))
+        if len(effect) < 2:
+            return []
+        sure = (low > 0) | (high < 0)
+        here, there = effect, effect.flip(0)
+        lacking = (here.sign() * there < ONE_SIDED * here.abs()) & sure
         names = [str(name) for name in self.values["effect"].axis("head").labels]
-        return [name for i, name in enumerate(names) if bool(up[:, i].any() and down[:, i].any())]
+        return [name for name, lacks in zip(names, lacking.any(0).tolist()) if lacks]
 
 
 def effects_by_order(model: Any, task: PromptPairs, by_head: Attribution, heads: Sequence[Head]) -> EffectsByOrder:
@@ -69,8 +77,8 @@ def effects_by_order(model: Any, task: PromptPairs, by_head: Attribution, heads:
                 title="Direct effects by the order of the names",
                 caption="The largest heads' direct effects, apart for prompts in which the indirect object is the "
                 f"second name (BABA) and the first (ABBA); {counts} prompts.",
-                caveat="A head that helps in one order and harms in the other goes by the place of a name, and not by "
-                "which name comes twice.",
+                caveat="A head that does this in one order only goes by the place of a name as well as by which name "
+                "comes twice.",
                 low="low",
                 high="high",
                 options={"y_label": "logits"},

@@ -19,7 +19,12 @@ from interp.runs import provenance
 from interp.tasks import PromptPairs
 
 MAX_UNASSIGNED = 15
-READINGS = ("end to IO", "end to S", "end to end")
+_AT_END = ("end to IO", "end to S", "end to end")
+READINGS = {
+    rules.VALUES: ("S2 to S1", "S2 to S1+1"),
+    rules.KEYS: ("S1+1 to S1",),
+}
+"""Which attention tells what a head without a role looks at, by its effect; from the end for all other effects."""
 
 
 class HeadRoles(Result):
@@ -57,7 +62,7 @@ class HeadRoles(Result):
         """Heads with an effect that counts and no role: the effect, where they look, what the nearest rule misses."""
         rows = []
         for name, effect, label, missed in self.texts["unassigned"]:
-            shown = [f"{pair} {self._number(name, pair)}" for pair in READINGS]
+            shown = [f"{pair} {self._number(name, pair)}" for pair in READINGS.get(effect, _AT_END)]
             rows.append(
                 {
                     "head": name,

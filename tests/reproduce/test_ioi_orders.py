@@ -32,13 +32,15 @@ def test_a_head_that_copies_the_second_name_is_named() -> None:
     model = reading_model(1.0)
     task = tasks.ioi(model, n=8)
     second = torch.tensor([1.0 if group.startswith("BABA") else -1.0 for group in task.groups])
-    each = torch.stack([second + 0.01 * torch.arange(8), torch.ones(8), torch.zeros(8)], dim=1)[:, None]  # [8, 1, 3]
-    axes = (Axis("example", tuple(range(8))), Axis("layer", (0,)), Axis("head", (0, 1, 2)))
+    helps = second.clamp(min=0) - 0.01 * torch.arange(8)  # nothing in the other order
+    opposed = second + 0.01 * torch.arange(8)
+    each = torch.stack([opposed, torch.ones(8), torch.zeros(8), helps], dim=1)[:, None]  # [example, 1, head]
+    axes = (Axis("example", tuple(range(8))), Axis("layer", (0,)), Axis("head", (0, 1, 2, 3)))
     real = lens.direct_attribution(model, task, by="head")
     given = replace(real, values={"per_prompt": Values(each, axes)}, plots=())
-    assert effects_by_order(model, task, given, [(0, 0), (0, 1), (0, 2)]).opposed == ["0.0"]
+    assert effects_by_order(model, task, given, [(0, 0), (0, 1), (0, 2), (0, 3)]).one_sided == ["0.0", "0.3"]
     only = task[[i for i, group in enumerate(task.groups) if group.startswith("ABBA")]]
     rest = replace(given, values={"per_prompt": Values(each[:4], (Axis("example", (0, 1, 2, 3)), *axes[1:]))})
     alone = effects_by_order(model, only, rest, [(0, 0)])
     assert alone.values["effect"].axis("order").labels == ("ABBA",)
-    assert not alone.opposed
+    assert not alone.one_sided
