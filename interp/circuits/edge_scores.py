@@ -144,7 +144,9 @@ def score_edges(
     _check(model, task, method, settings, module, keep_examples)
     moments, own, other, kept = Moments(), [], [], []
     scored: Scored
-    with progress(len(task), f"scoring edges by {method}") as bar:
+    planned = module.plan(model, task, graph, settings) if hasattr(module, "plan") else None
+    told = f"scoring edges by {method}" + (f" ({planned})" if planned else "")
+    with progress(len(task), told) as bar:
         for scored in module.scores(model, task, graph, settings):
             moments.add(scored.scores)
             if scored.own is not None and scored.other is not None:
@@ -155,6 +157,7 @@ def score_edges(
                 kept.append(scored.scores.float().cpu())
             bar.advance(len(scored.scores) if _by_prompt(module) else len(task))
     described = _describe(task, graph, method, settings, module)
+    described["planned_bytes"] = None if planned is None else planned.bytes
     source = provenance(model=identity(model), task=task.describe(), seed=task.seed, started=started)
     values = _values(graph, task, moments, own, other, kept, settings, module)
     plot = _plot(task, method, at, values["score"].description)

@@ -15,6 +15,7 @@ from interp.circuits.graph import Graph
 from interp.circuits.kept_tokens import most_tokens
 from interp.errors import InputError
 from interp.hooks.partial import can_read_narrowly
+from interp.patching.packing import DEFAULT_BUDGET
 from interp.tasks import PromptPairs
 
 BYTES = 4
@@ -73,7 +74,7 @@ def memory_plan(
     steps: int = 1,
     patterns: bool = False,
     batch_size: int | None = None,
-    memory_budget: int,
+    memory_budget: int = DEFAULT_BUDGET,
 ) -> MemoryPlan:
     """As many prompts, runs and tile tokens at a time as a budget (bytes) allows, and what they take.
 

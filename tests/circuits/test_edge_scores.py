@@ -10,7 +10,7 @@ import transformers
 from torch import Tensor
 
 import interp
-from interp.circuits import EdgeScores, Graph, score_edges
+from interp.circuits import EdgeScores, Graph, memory_plan, score_edges
 from interp.errors import InputError
 from interp.models.toy import induction, linear
 from interp.results import load
@@ -117,6 +117,7 @@ def test_grouped_scores_are_sums_of_ungrouped_ones() -> None:
 def test_result_is_a_table_a_circuit_and_a_file(tmp_path: Any) -> None:
     model, task = tiny("gpt2"), pairs()
     scores = score_edges(model, task, "eap")
+    assert scores.settings["planned_bytes"] == memory_plan(model, task, scores.graph).bytes
     frame = scores.to_frame()
     assert list(frame.columns) == ["writer", "reader", "score", "std"]
     assert len(frame) == scores.graph.n_edges

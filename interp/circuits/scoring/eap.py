@@ -11,16 +11,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from interp.circuits.graph import Graph
-from interp.circuits.memory import memory_plan
+from interp.circuits.memory import MemoryPlan, memory_plan
 from interp.circuits.recording import record_reading, recording_written
 from interp.circuits.scoring.batches import Batch, Scored, Settings, batches
 from interp.tasks import PromptPairs
 
 
+def plan(model: Any, task: PromptPairs, graph: Graph, settings: Settings) -> MemoryPlan:
+    """What is run at a time, and the memory it takes."""
+    return memory_plan(model, task, graph, batch_size=settings.batch_size, memory_budget=settings.memory_budget)
+
+
 def scores(model: Any, task: PromptPairs, graph: Graph, settings: Settings) -> Iterator[Scored]:
     """Two forward passes and one backward pass a batch."""
-    plan = memory_plan(model, task, graph, batch_size=settings.batch_size, memory_budget=settings.memory_budget)
-    for batch in batches(model, task, graph, settings, plan):
+    for batch in batches(model, task, graph, settings, plan(model, task, graph, settings)):
         yield _of_batch(batch)
 
 

@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.circuits.graph import Graph
-from interp.circuits.memory import memory_plan
+from interp.circuits.memory import MemoryPlan, memory_plan
 from interp.circuits.recording import Reading, record_reading
 from interp.circuits.scoring.batches import Batch, Scored, Settings, batches
 from interp.errors import InputError
@@ -27,14 +27,18 @@ from interp.hooks.sites import hook_point, resid_pre
 from interp.tasks import PromptPairs
 
 
+def plan(model: Any, task: PromptPairs, graph: Graph, settings: Settings) -> MemoryPlan:
+    """What is run at a time, and the memory it takes."""
+    return memory_plan(
+        model, task, graph, steps=settings.steps, batch_size=settings.batch_size, memory_budget=settings.memory_budget
+    )
+
+
 def scores(model: Any, task: PromptPairs, graph: Graph, settings: Settings) -> Iterator[Scored]:
     """Two forward passes, then `steps` forward and backward passes, a batch."""
     if not task.aligned:
         raise InputError("clean and corrupt prompts differ in length, so no path leads between them; use method='eap'")
-    plan = memory_plan(
-        model, task, graph, steps=settings.steps, batch_size=settings.batch_size, memory_budget=settings.memory_budget
-    )
-    for batch in batches(model, task, graph, settings, plan):
+    for batch in batches(model, task, graph, settings, plan(model, task, graph, settings)):
         own, metric = batch.own_written()
         other, other_metric = batch.other_written()
         reading = batch.empty_reading()

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from interp.circuits.graph import Graph
-from interp.circuits.memory import memory_plan
+from interp.circuits.memory import MemoryPlan, memory_plan
 from interp.circuits.recording import Reading, record_reading
 from interp.circuits.scoring.batches import Batch, Scored, Settings, batches
 from interp.circuits.scoring.eap_ig import between, midpoints
@@ -25,14 +25,18 @@ from interp.hooks.sites import Site, hook_point, mlp_out, resid_pre, z
 from interp.tasks import PromptPairs
 
 
+def plan(model: Any, task: PromptPairs, graph: Graph, settings: Settings) -> MemoryPlan:
+    """What is run at a time, and the memory it takes."""
+    return memory_plan(
+        model, task, graph, steps=settings.steps, batch_size=settings.batch_size, memory_budget=settings.memory_budget
+    )
+
+
 def scores(model: Any, task: PromptPairs, graph: Graph, settings: Settings) -> Iterator[Scored]:
     """Two forward passes, then `steps` forward and backward passes for every layer's attention and MLP, a batch."""
     if not task.aligned:
         raise InputError("clean and corrupt prompts differ in length, so no path leads between them; use method='eap'")
-    plan = memory_plan(
-        model, task, graph, steps=settings.steps, batch_size=settings.batch_size, memory_budget=settings.memory_budget
-    )
-    for batch in batches(model, task, graph, settings, plan):
+    for batch in batches(model, task, graph, settings, plan(model, task, graph, settings)):
         own, metric = batch.own_written()
         other, other_metric = batch.other_written()
         difference = batch.difference(own, other)

@@ -22,7 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.circuits.graph import Graph
-from interp.circuits.memory import bytes_of_a_writer, memory_plan
+from interp.circuits.memory import MemoryPlan, bytes_of_a_writer, memory_plan
 from interp.circuits.recording import PatternGradients, Written, record_reading, recording_written
 from interp.circuits.scoring.batches import Batch, Scored, Settings, batches
 from interp.errors import InputError
@@ -35,12 +35,16 @@ MOST_BYTES = 2**28
 """Of the passes with changed writers, beyond the first of each: more make no matrix product faster."""
 
 
-def scores(model: Any, task: PromptPairs, graph: Graph, settings: Settings) -> Iterator[Scored]:
-    """EAP's passes, and for each layer two of its attention with every earlier writer changed."""
-    plan = memory_plan(
+def plan(model: Any, task: PromptPairs, graph: Graph, settings: Settings) -> MemoryPlan:
+    """What is run at a time, and the memory it takes."""
+    return memory_plan(
         model, task, graph, patterns=True, batch_size=settings.batch_size, memory_budget=settings.memory_budget
     )
-    for batch in batches(model, task, graph, settings, plan):
+
+
+def scores(model: Any, task: PromptPairs, graph: Graph, settings: Settings) -> Iterator[Scored]:
+    """EAP's passes, and for each layer two of its attention with every earlier writer changed."""
+    for batch in batches(model, task, graph, settings, plan(model, task, graph, settings)):
         yield _of_batch(batch, settings.memory_budget)
 
 
