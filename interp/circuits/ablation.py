@@ -38,7 +38,7 @@ class AblationTuple:
     component: str
     """What the edges lead between."""
     value: str
-    """zero | mean | resample | counterfactual"""
+    """zero | mean per position (or group) | resample | counterfactual"""
     positions: str
     """all | the roles of a graph over token positions"""
     direction: str

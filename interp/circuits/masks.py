@@ -22,11 +22,11 @@ from interp.circuits.mask_base import MaskBase, Recording, nothing_written, prep
 from interp.circuits.mask_gradients import differentiable_readouts
 from interp.circuits.mask_passes import FoldedPass
 from interp.circuits.mask_plans import plan
+from interp.circuits.mask_sums import LAYERS_AHEAD
 from interp.circuits.projections import projections
 from interp.errors import InputError
 from interp.hooks.partial import embedding_device, has_suffix_runs
 from interp.hooks.sites import Site
-from interp.models import identity
 from interp.patching.packing import DEFAULT_BUDGET, tokens_per_pass
 from interp.tasks import PromptPairs
 from interp.tasks.metric import Metric
@@ -83,7 +83,8 @@ class MaskRunner:
 
     def ablation(self, granularity: str = "edges") -> AblationTuple:
         """What the numbers depend on besides the circuit."""
-        return ablation_tuple(self.graph, self.task, self.value, self.direction, granularity)
+        value = f"mean per {self.mean_over}" if self.value == "mean" else self.value
+        return ablation_tuple(self.graph, self.task, value, self.direction, granularity)
 
     def metric(self, masks: Bool[Tensor, "circuit writers readers"]) -> Float[Tensor, "circuit example"]:
         """The task's metric under each mask, for every prompt."""
@@ -287,10 +288,7 @@ def _other_run(
 
 
 def _check_model(model: Any, graph: Graph) -> None:
-    mine = Graph.of(model, positions=graph.positions)
-    mine.check_same(graph)
-    if identity(model)["dtype"] not in ("float32", "bfloat16", "float16", "float64"):
-        raise InputError("circuits need a model with floating-point weights")
+    Graph.of(model, positions=graph.positions).check_same(graph)
 
 
 def _role_positions(graph: Graph, tokens: Any) -> Int[Tensor, "role example"] | None:
@@ -352,4 +350,4 @@ def _working_size(model: Any) -> int:
     """Numbers that a token of a pass takes besides what is recorded, about."""
     cfg = model.cfg
     readers = int(cfg.n_heads) + 2 * int(cfg.n_key_value_heads or cfg.n_heads)
-    return 3 * readers * int(cfg.d_model) + 4 * int(cfg.d_mlp or 0)
+    return (3 + LAYERS_AHEAD) * readers * int(cfg.d_model) + 4 * int(cfg.d_mlp or 0)
