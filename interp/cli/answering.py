@@ -31,7 +31,7 @@ Maybe = Annotated[T | None, tyro.conf.arg(help_behavior_hint="")]
 """An option that may be left out; its docstring says in words what happens then."""
 Several = Annotated[tuple[T, ...], tyro.conf.arg(help_behavior_hint="")]
 """The same for any number of values, none unless some are given."""
-FILES = (".jsonl", ".txt")
+FILES = (".json", ".jsonl", ".txt")
 """Endings of what an option may name instead of saying it."""
 
 

@@ -36,13 +36,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "patch": ("interp.cli.patch", "find where the information is by patching activations between prompts"),
     "paths": ("interp.cli.paths", "find which heads send it to which, or to the logits"),
     "nodes": ("interp.cli.nodes", "estimate the effect of patching every node at once, and check the estimate"),
+    "circuit": ("interp.cli.circuit", "find the edges that carry it, and judge them against random circuits"),
+    "circuit ground-truth": ("interp.cli.circuit_ground_truth", "how well do methods find circuits that are known?"),
     "look": ("interp.cli.look", "see attention, lens and attribution of one prompt at once"),
     "reproduce": ("interp.cli.reproduce", "run a published experiment and write its report"),
     "report": ("interp.cli.report", "write the HTML report of a run"),
     "runs": ("interp.cli.runs", "list, show and compare runs"),
 }
 """Name of each command, of one word or two: its module, and what it does in one line."""
-FIRST = {"heads": "scores"}
+FIRST = {"heads": "scores", "circuit": "find"}
 """Commands with further ones under them: another name of the command itself."""
 
 MAX_WIDTH = 100

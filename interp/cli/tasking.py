@@ -71,13 +71,14 @@ class MetricOptions(TaskOptions):
     log_probability (which --multi-token logprob chooses); default: the task's own."""
 
 
-def choose_task(answer: Answer, config: TaskOptions) -> PromptPairs:
+def choose_task(answer: Answer, config: TaskOptions, *, notes: bool = True) -> PromptPairs:
     """The task that was asked for, scored by the metric that was asked for; says what there is to know about it.
 
+    notes: say it; leave it out for more prompts of the same task.
     Raises InputError for a task, an option or a metric that does not exist or does not suit the model.
     """
     task = _from_file(answer, config) if config.task.endswith(".jsonl") else _of_the_house(answer.model, config)
-    for note in task.notes:
+    for note in task.notes if notes else ():
         answer.say(f"note: {note}")
     metric = getattr(config, "metric", None)
     if metric is None:

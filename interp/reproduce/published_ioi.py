@@ -35,6 +35,30 @@ def is_gpt2_small(model: Any) -> bool:
     return named and all(getattr(model.cfg, name, None) == size for name, size in _GPT2_SMALL.items())
 
 
+def published_nodes(model: Any = None) -> tuple[str, ...]:
+    """The 26 heads as nodes of a graph ("a9.9"); with a model: none unless it is GPT-2 small."""
+    if model is not None and not is_gpt2_small(model):
+        return ()
+    return tuple(f"a{head_name(head)}" for head in _union(PUBLISHED.values()))
+
+
+def heads_by_class(nodes: Sequence[str]) -> pd.DataFrame:
+    """Which of the published heads are among the nodes of a circuit: class, published, there, missing, share."""
+    rows = []
+    for name, heads in PUBLISHED.items():
+        names = [head_name(head) for head in heads]
+        there = [head for head in names if f"a{head}" in nodes]
+        missing = ", ".join(head for head in names if head not in there)
+        rows.append({
+            "class": name,
+            "published": len(names),
+            "in the circuit": ", ".join(there) or "none",
+            "missing": missing or "none",
+            "share": len(there) / len(names),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
 class PublishedComparison(Result):
     """score [class, measure]: precision (share of the heads found that are published) and recall (share of the
     published that were found); NaN precision where none was found. count [class, measure]: found, published, both.

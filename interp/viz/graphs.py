@@ -1,8 +1,9 @@
 """Circuits as graphs: nodes in rows by layer, one line per edge, as wide as its |score|.
 
 Values are a matrix (writers on one axis, readers on the other) or a vector over an axis of edges named
-"writer->reader". Node names are those of the design (`embed`, `a3.7`, `m3`, `logits`; readers `a3.7.q`, `a3.kv2.k`); a
-reader is drawn on the node it belongs to. Other names are put in rows by their longest path from a source.
+"writer->reader". Node names are those of the design (`embed`, `a3.7`, `m3`, `logits`; readers `a3.7.q`, `a3.kv2.k`;
+over token positions `a3.7@S2`); a reader is drawn on the node it belongs to. Keys and values that heads share have
+nodes of their own, under the heads. Other names are put in rows by their longest path from a source.
 """
 
 from __future__ import annotations
@@ -23,24 +24,31 @@ from interp.viz.text import for_plotly
 if TYPE_CHECKING:
     from interp.results import Plot, Result
 
-_NODE = re.compile(r"^(?P<kind>[am])(?P<layer>\d+)(?:\.(?P<part>[A-Za-z]*\d+))?(?:\.(?P<input>[qkv]))?$")
+_NODE = re.compile(
+    r"^(?P<kind>[am])(?P<layer>\d+)(?:\.(?P<part>[A-Za-z]*\d+))?(?:\.(?P<input>[qkv]))?"
+    r"(?:@(?P<role>.+))?$"
+)
 _WIDTHS = (1.0, 1.8, 2.8, 4.0, 5.5, 7.5)
+_ROW, _TALLEST = 42, 2600
+"""Pixels of a row, and of the whole figure."""
 
 
 @dataclass(frozen=True)
 class Edge:
-    """One edge: writer and reader as named, and its score."""
+    """One edge: writer and reader as named, its score, and what else there is to say when one points at it."""
 
     writer: str
     reader: str
     score: float
+    more: str = ""
 
 
 def graph(result: Result, plot: Plot) -> Any:
-    """The plot as a plotly figure; blue edges have positive scores. Options: max_edges (200), colour_label, min_score.
+    """The plot as a plotly figure; blue edges have positive scores.
 
     A matrix has its writers on `x` and its readers on `y` (default: writers first). Edges of score 0 or NaN are left
-    out.
+    out. Options: max_edges (200), colour_label, min_score, heads_per_group (dotted lines lead from shared keys and
+    values to the heads that use them). Of a vector of edges, other values over them are shown when one points at them.
     """
     edges = edges_of(result, plot)
     n_most = int(plot.options.get("max_edges", 200))
@@ -50,6 +58,21 @@ def graph(result: Result, plot: Plot) -> Any:
     return _draw(plot, shown, places, unit, n_hidden=len(edges) - len(shown))
 
 
+def _further(result: Result, plot: Plot) -> list[str]:
+    """What the other values over the same axis of edges say of each edge, a line each."""
+    axes = result.values[plot.values].axes
+    lines = [""] * len(axes[0])
+    for name, values in result.values.items():
+        if name == plot.values or values.axes != axes:
+            continue
+        words = for_plotly(f"{name} ({values.unit})" if values.unit else name)
+        lines = [
+            f"{line}<br>{words}: {theme.number(number, 4)}"
+            for line, number in zip(lines, values.data.double().tolist())
+        ]
+    return lines
+
+
 def edges_of(result: Result, plot: Plot) -> list[Edge]:
     """The edges that have a score, from a matrix or from a vector."""
     values = result.values[plot.values]
@@ -57,7 +80,10 @@ def edges_of(result: Result, plot: Plot) -> list[Edge]:
     if len(values.axes) == 1:
         pairs = [_split(str(label)) for label in values.axes[0].labels]
         scores = values.data.double().tolist()
-        edges = [Edge(writer, reader, score) for (writer, reader), score in zip(pairs, scores, strict=True)]
+        edges = [
+            Edge(writer, reader, score, more)
+            for (writer, reader), score, more in zip(pairs, scores, _further(result, plot), strict=True)
+        ]
     else:
         shown = arrange(result, plot, [plot.x, plot.y])
         writers, readers = (labels_of(axis) for axis in shown.axes)
@@ -76,9 +102,9 @@ def _split(label: str) -> tuple[str, str]:
 
 
 def home(name: str) -> str:
-    """The node a writer or reader belongs to: `a3.7.q` lives on `a3.7`."""
+    """The node a writer or reader belongs to: `a3.7.q` lives on `a3.7`, `a3.7.q@S2` on `a3.7@S2`."""
     match = _NODE.match(name)
-    return name.rsplit(".", 1)[0] if match and match["input"] else name
+    return name[: match.start("input") - 1] + name[match.end("input") :] if match and match["input"] else name
 
 
 def place(nodes: set[str], edges: list[Edge]) -> dict[str, tuple[float, float]]:
@@ -88,9 +114,10 @@ def place(nodes: set[str], edges: list[Edge]) -> dict[str, tuple[float, float]]:
     for node in nodes:
         rows.setdefault(_row(node, depth), []).append(node)
     places: dict[str, tuple[float, float]] = {}
+    alone = max(1.1, 0.3 * max(map(len, rows.values()), default=0))
     for y, row in enumerate(sorted(rows)):
         names = sorted(rows[row], key=_reading_order)
-        stagger = {1: 1.1, 2: 0.6}.get(len(names), 0.25)
+        stagger = {1: 0.0 if row in (-1.0, math.inf) else alone, 2: alone / 2}.get(len(names), 0.25)
         for i, name in enumerate(names):
             # Rows are staggered a little, so that a straight line up a column does not run through other nodes.
             places[name] = (i - (len(names) - 1) / 2 + stagger * math.sin(2.4 * y), float(y))
@@ -100,10 +127,17 @@ def place(nodes: set[str], edges: list[Edge]) -> dict[str, tuple[float, float]]:
 def _row(node: str, depth: dict[str, int]) -> float:
     match = _NODE.match(node)
     if match:
-        return int(match["layer"]) + (0.5 if match["kind"] == "m" else 0.0)
-    if node in ("embed", "pos_embed", "tokens"):
+        shared = _is_shared(node)
+        return int(match["layer"]) + (0.5 if match["kind"] == "m" else -0.25 if shared else 0.0)
+    if node.split("@")[0] in ("embed", "pos_embed", "tokens"):
         return -1.0
-    return math.inf if node == "logits" else 1000.0 + depth[node]
+    return math.inf if node.split("@")[0] == "logits" else 1000.0 + depth[node]
+
+
+def _is_shared(node: str) -> bool:
+    """Whether a node is keys and values that several heads share."""
+    match = _NODE.match(node)
+    return bool(match and match["part"] and not match["part"].isdigit())
 
 
 def _depths(nodes: set[str], edges: list[Edge]) -> dict[str, int]:
@@ -134,6 +168,9 @@ def _draw(plot: Plot, edges: list[Edge], places: dict[str, tuple[float, float]],
             if group:
                 figure.add_trace(_lines(group, places, width, theme.POSITIVE if positive else theme.NEGATIVE))
     if edges:
+        shared = _shared(places, int(plot.options.get("heads_per_group", 1)))
+        if shared is not None:
+            figure.add_trace(shared)
         figure.add_trace(_handles(edges, places, unit))
         figure.add_trace(_nodes(edges, places))
     n_rows = 1 + max((y for _, y in places.values()), default=0)
@@ -142,11 +179,11 @@ def _draw(plot: Plot, edges: list[Edge], places: dict[str, tuple[float, float]],
     figure.add_annotation(text=note, x=0, y=0, xref="paper", yref="paper", yshift=-26, showarrow=False, xanchor="left")
     half = max(2.5, *(abs(x) + 0.6 for x, _ in places.values())) if places else 2.5
     figure.update_xaxes(visible=False, range=[-half, half])
-    figure.update_yaxes(visible=False)
+    figure.update_yaxes(visible=False, range=[-0.7, n_rows - 0.3])
     figure.update_layout(
         template=theme.template(),
         title=title(plot),
-        height=int(min(1100, max(320, 74 * n_rows + 90))),
+        height=int(min(_TALLEST, max(320, (74 if n_rows < 8 else _ROW) * n_rows + 90))),
         margin={"l": 20, "r": 20, "b": 44, "t": 44 if plot.title else 20},
         showlegend=False,
         hovermode="closest",
@@ -188,11 +225,32 @@ def _handles(edges: list[Edge], places: dict[str, tuple[float, float]], unit: st
     points, texts = [], []
     for edge in edges:
         text = f"<b>{for_plotly(edge.writer)} → {for_plotly(edge.reader)}</b><br>{unit}: {theme.number(edge.score, 4)}"
+        text += edge.more
         for point in _curve(edge, places)[3:10:3]:
             points.append(point)
             texts.append(text)
     x, y = zip(*points, strict=True)
     return go.Scatter(x=x, y=y, mode="markers", marker={"size": 12, "opacity": 0}, hovertext=texts, hoverinfo="text")
+
+
+def _shared(places: dict[str, tuple[float, float]], per_group: int) -> Any:
+    """Dotted lines from keys and values to the heads that share them; None where there are none."""
+    import plotly.graph_objects as go
+
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for node, (x0, y0) in places.items():
+        match = _NODE.match(node)
+        if match is None or not _is_shared(node):
+            continue
+        group = int(re.sub(r"\D", "", match["part"]))
+        for head in range(group * per_group, (group + 1) * per_group):
+            there = places.get(f"a{match['layer']}.{head}" + (f"@{match['role']}" if match["role"] else ""))
+            if there is not None:
+                x += [x0, there[0], None]
+                y += [y0, there[1], None]
+    line = {"width": 1.2, "color": theme.MUTED, "dash": "dot"}
+    return go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip") if x else None
 
 
 def _nodes(edges: list[Edge], places: dict[str, tuple[float, float]]) -> Any:
@@ -209,8 +267,14 @@ def _nodes(edges: list[Edge], places: dict[str, tuple[float, float]]) -> Any:
         mode="markers+text",
         text=[for_plotly(n) for n in names],
         textposition="middle center",
-        textfont={"size": 11},
-        marker={"size": 36, "color": "white", "line": {"color": theme.INK, "width": 1.2}, "symbol": "square"},
+        textfont={"size": 10},
+        marker={
+            "size": [max(32, 5.6 * len(n) + 4) if len(n) <= 8 else 48 for n in names],
+            "color": "white",
+            "opacity": 1,  # plotly makes markers of several sizes translucent
+            "line": {"color": theme.INK, "width": 1.2},
+            "symbol": "square",
+        },
         hovertext=texts,
         hoverinfo="text",
     )

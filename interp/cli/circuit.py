@@ -1,0 +1,124 @@
+"""Find a circuit, the edges of a model that carry a behaviour, and judge it by what a random circuit does as well.
+
+Edges lead from what writes (the embedding, heads, MLPs) to what reads (queries, keys, values, MLPs, logits). They are
+scored, a search picks some, and the model is run on prompts of another seed with all other edges carrying what they
+carry in the corrupt prompts. What is left of the metric is the circuit's faithfulness: 1 as the model, 0 as no edge.
+
+Try:
+    interp circuit                                   IOI, the top 5 % of the edges by EAP-IG
+    interp circuit --quick                           fewer prompts, runs and random circuits
+    interp circuit --task greater-than --search greedy --n-edges 1000
+    interp circuit --task induction --method eap --value zero
+    interp circuit --model toy/induction --task toy --search acdc --threshold 0.5
+    interp circuit --circuit runs/circuit/.../circuit.json --seed 7
+    interp circuit ground-truth                      every method on models with known circuits
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from rich.console import Console
+
+from interp.circuits import Graph
+from interp.circuits.edge_scores import METHODS, SHARES
+from interp.cli import circuit_steps, circuit_tables
+from interp.cli.answering import Answer, Maybe, Several, answering
+from interp.cli.tasking import MetricOptions, choose_task
+from interp.errors import InputError, unknown
+from interp.tasks import PromptPairs
+
+QUICK_PAIRS = 8
+
+
+@dataclass(frozen=True)
+class Config(MetricOptions):
+    """Options of `interp circuit`."""
+
+    method: str = "eap-ig"
+    """How edges are scored: eap, eap-ig, eap-ig-activations, eap-qk-fix, exact (a run an edge), ifr,
+    edge-pruning, ugs, hisp, acdc."""
+    steps: int = 5
+    """Runs that eap-ig and eap-ig-activations average gradients over."""
+    at: Literal["clean", "corrupt"] = "clean"
+    """The run that edges are changed in: clean scores what corrupting an edge costs."""
+    search: Literal["top", "greedy", "stable", "acdc", "hierarchical"] = "top"
+    """How edges are picked:
+    top: the largest scores; greedy: the same from the logits backwards, connected;
+    stable: those that most resamples of the prompts have among their top ones;
+    acdc: every edge is removed that the metric does not miss, a run an edge; hierarchical: heads first, inexact."""
+    n_edges: Maybe[int] = None
+    """Edges to pick, by top, greedy and stable (default: 5 % of them, at least 20)."""
+    threshold: Maybe[float] = None
+    """For acdc and hierarchical: how much removing one edge may cost, in the metric's unit
+    (default: 1 % of m(clean) - m(corrupt); say it for kl)."""
+    value: Literal["counterfactual", "zero", "mean", "resample"] = "counterfactual"
+    """What edges outside the circuit carry: their value in the paired corrupt prompt, nothing,
+    the mean over corrupt prompts, or their value in another corrupt prompt."""
+    damage: Literal["absolute", "signed", "kl"] = "absolute"
+    """For acdc and hierarchical, what removing edges may cost: the metric moves, either way (absolute) or away from
+    the answer (signed), or the distribution of the next token does (kl, in nats)."""
+    circuit: Maybe[str] = None
+    """Judge this saved circuit (circuit.json of an earlier run) instead of finding one."""
+    known: Several[str] = ()
+    """Heads and MLPs that are known to matter, as a9.9 m0, to compare with
+    (default: the published heads, for IOI on GPT-2 small)."""
+    n_random: Maybe[int] = None
+    """Random circuits of the same size, connected and alike in every layer (default: 100, or 30 with --quick)."""
+    quick: bool = False
+    """At most 8 pairs and 3 steps, 30 random circuits, no minimality, no knock-outs: the same figures, wider."""
+    batch_size: Maybe[int] = None
+    """Prompts a pass (default: as many as the memory budget allows)."""
+    memory_budget: int = 1024
+    """Megabytes that a pass may take beside the model's weights."""
+
+
+def main(config: Config, console: Console | None = None) -> int:
+    """Score, search, judge, print all three in short, keep everything in a run."""
+    _check(config)
+    with answering("circuit", config, title=f"A circuit for {config.task}", console=console) as a:
+        task, fresh = _tasks(a, config)
+        graph = Graph.of(a.model)
+        a.say(circuit_tables.graph_line(graph))
+        a.say(circuit_steps.memory_line(a.model, task, graph, config))
+        if config.circuit:
+            scores, edges = None, circuit_steps.saved(a, task, graph, config.circuit)
+        else:
+            scores, edges = circuit_steps.found(a, task, graph, config)
+        file = edges.circuit.save(a.run.path("circuit.json"))
+        report = a.step("evaluation", lambda: circuit_steps.judged(a, fresh, edges.circuit, scores, config))
+        circuit_tables.tell(a, edges, report)
+        a.say(f"circuit: {file}")
+    return 0
+
+
+def _check(config: Config) -> None:
+    """Refuse what contradicts itself before a model is loaded."""
+    picks = config.search in circuit_steps.SCORED
+    if config.method not in METHODS:
+        raise unknown("method that scores edges", config.method, METHODS)
+    if config.method in SHARES and config.search in ("top", "stable"):
+        raise InputError(f"{config.method} compares the writers of one reader only; use --search greedy")
+    if config.threshold is not None and picks:
+        raise InputError(f"--threshold is for acdc and hierarchical; --search {config.search} takes --n-edges")
+    if config.n_edges is not None and not picks:
+        raise InputError(f"--n-edges is for top, greedy and stable; --search {config.search} takes --threshold")
+    if config.circuit and (config.n_edges is not None or config.threshold is not None):
+        raise InputError("--circuit judges a circuit that was found before; leave out --n-edges and --threshold")
+    if config.memory_budget < 1:
+        raise InputError(f"--memory-budget is in megabytes, at least 1, not {config.memory_budget}")
+    if config.damage == "kl" and not picks and config.threshold is None:
+        raise InputError("a KL divergence has no default --threshold; give one, such as 0.01 (nats)")
+
+
+def _tasks(answer: Answer, config: Config) -> tuple[PromptPairs, PromptPairs]:
+    """The prompts that a circuit is found on, and others to judge it on."""
+    n = min(config.n or QUICK_PAIRS, QUICK_PAIRS) if config.quick else config.n
+    task = choose_task(answer, replace(config, n=n))
+    if not config.task.endswith(".jsonl"):
+        return task, choose_task(answer, replace(config, n=n, seed=config.seed + 1), notes=False)
+    if len(task) < 4:
+        answer.say("note: too few pairs to keep some for judging: the circuit is judged on those it is found on")
+        return task, task
+    return task[::2], task[1::2]

@@ -1,0 +1,63 @@
+"""Hold the methods that score edges against circuits that are known exactly.
+
+Every method scores the edges of small models whose weights were written by hand, so that the edges that matter, by how
+much, and which sets of edges suffice are algebra and not a measurement. What a method cannot see is said in words.
+
+Try:
+    interp circuit ground-truth
+    interp circuit ground-truth --methods eap eap-ig exact --toys toy/and toy/or
+    interp circuit ground-truth --n 4 --directions noise
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+from rich.console import Console
+
+from interp.circuits import ground_truth_table
+from interp.cli.answering import Several, as_table
+from interp.runs import open_run
+from interp.viz import Report
+
+TITLE = "Methods against known circuits"
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of `interp circuit ground-truth`."""
+
+    methods: Several[str] = ()
+    """eap, eap-ig, eap-ig-activations, eap-qk-fix, exact, ifr, edge-pruning, ugs, hisp, acdc (default: all)."""
+    toys: Several[str] = ()
+    """Hand-built models, as toy/and; `interp models` lists them (default: all)."""
+    directions: tuple[Literal["noise", "denoise"], ...] = ("noise", "denoise")
+    """noise: edges are changed in the clean run; denoise: in the corrupt one."""
+    n: int = 8
+    """Prompt pairs of each model."""
+    seed: int = 0
+    """Decides every random draw."""
+    out: str = "runs"
+    """Where run directories are kept."""
+
+
+def main(config: Config, console: Console | None = None) -> int:
+    """Score everything, print the table and the notes, keep both in a run."""
+    console = console or Console()
+    settings = {name: value for name, value in asdict(config).items() if name != "out"}
+    with open_run("circuit-ground-truth", settings, root=config.out) as run:
+        found = run.step(
+            "table",
+            lambda: ground_truth_table(
+                config.methods or None, config.toys or None, config.seed, n=config.n, directions=config.directions
+            ),
+        )
+        table = found.to_table()  # type: ignore[attr-defined]
+        notes = found.notes  # type: ignore[attr-defined]
+        report = Report(TITLE).section("In short", "\n\n".join(notes)).add(table, caption="Every case and method.")
+        path = report.section("Figures").add(found).write(run.path("report.html"))
+    console.print(as_table(table, TITLE))
+    for line in (*notes, f"results: {run.directory}", f"report:  {path}"):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return 0

@@ -1,0 +1,159 @@
+"""The steps of `interp circuit`: scores of the edges, the circuit they or a search give, and how it is judged."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from interp import circuits
+from interp.circuits import Circuit, CircuitReport, EdgeScores, Graph, memory_plan
+from interp.circuits.circuit_graphs import CircuitEdges, circuit_edges
+from interp.circuits.edge_scores import METHODS, SHARES, WITH_STEPS
+from interp.circuits.evaluation import curve_sizes, random_circuits
+from interp.circuits.evaluation.hypotheses import TESTS
+from interp.cli.answering import Answer
+from interp.errors import InputError
+from interp.reproduce.published_ioi import published_nodes
+from interp.tasks import PromptPairs
+
+if TYPE_CHECKING:
+    from interp.cli.circuit import Config
+
+SCORED = ("top", "greedy", "stable")
+"""Searches that pick by score; the others remove edges one by one."""
+SHARE, FEWEST = 0.05, 20
+"""How many edges a circuit has unless the user says: this share of them, and no fewer than so many."""
+BY_GRADIENT = ("eap", "eap-ig", "eap-ig-activations", "eap-qk-fix")
+MOST_KEPT = 64
+"""Prompts of which single scores are kept, from which stability is measured."""
+QUICK_STEPS = 3
+QUICK_TESTS = ("equivalence", "sufficiency", "partial_necessity")
+DEFAULT_SHARE = 0.01
+"""Of m(clean) - m(corrupt): what removing an edge may cost unless the user says."""
+MEGABYTE = 2**20
+
+
+def memory_line(model: Any, task: PromptPairs, graph: Graph, config: Config) -> str:
+    """What the run will take, said before it begins. Raises InputError when the budget is too small."""
+    budget = f"no pass takes more than {config.memory_budget} MB beside the weights (--memory-budget)"
+    if config.circuit or config.method not in BY_GRADIENT:
+        return f"memory: {budget}"
+    plan = memory_plan(
+        model,
+        task,
+        graph,
+        steps=_steps(config) if config.method in WITH_STEPS else 1,
+        patterns=config.method == "eap-qk-fix",
+        batch_size=config.batch_size,
+        memory_budget=config.memory_budget * MEGABYTE,
+    )
+    return f"memory: scoring {plan}; {budget}"
+
+
+def found(a: Answer, task: PromptPairs, graph: Graph, config: Config) -> tuple[EdgeScores, CircuitEdges]:
+    """The edges' scores, and the circuit picked by them or by removing edges."""
+    n_edges = _n_edges(graph, config)
+    sized = {"batch_size": config.batch_size, "memory_budget": config.memory_budget * MEGABYTE, "graph": graph}
+    keep = _scores_prompts(config.method) and (config.search == "stable" or len(task) <= MOST_KEPT)
+    scores = a.step(
+        "scores",
+        lambda: circuits.score_edges(
+            a.model, task, config.method, at=config.at, steps=_steps(config), keep_examples=keep, **sized
+        ),
+    )
+
+    def search() -> CircuitEdges:
+        options: dict[str, Any] = {"n_edges": n_edges, "scores": scores}
+        options = options if config.search in SCORED else _removal(a, task, graph, scores, config)
+        circuit = circuits.search(a.model, task, config.search, **options, **sized)
+        if not circuit.n_edges:
+            raise InputError(f"{config.search} kept no edge; give a smaller --threshold, or more --n-edges")
+        return circuit_edges(a.model, task, circuit, scores)
+
+    return scores, a.step("circuit", search)
+
+
+def saved(a: Answer, task: PromptPairs, graph: Graph, path: str) -> CircuitEdges:
+    """A circuit of an earlier run. Raises InputError for another model's."""
+    return a.step("circuit", lambda: circuit_edges(a.model, task, Circuit.load(Path(path).expanduser(), graph)))
+
+
+def judged(a: Answer, fresh: PromptPairs, circuit: Circuit, scores: EdgeScores | None, config: Config) -> CircuitReport:
+    """The circuit on prompts it was not found on, beside circuits of other sizes and random ones."""
+    options: dict[str, Any] = {
+        "n_random": config.n_random or (30 if config.quick else 100),
+        "n_random_elsewhere": 5 if config.quick else 20,
+        "n_knocked_out": 0 if config.quick else 10,
+        "tests": QUICK_TESTS if config.quick else TESTS,
+    }
+    try:
+        random_circuits(circuit, 1, config.seed)
+    except InputError as none:
+        a.say(f"note: no random circuits to compare with: {none}")
+        options |= {"n_random": 0, "n_random_elsewhere": 0, "tests": ()}
+    several, options["scores"], options["sizes"] = _several(a.model, fresh, circuit, scores, config)
+    known = config.known or (published_nodes(a.model) if config.task == "ioi" else ())
+    return circuits.evaluate(
+        a.model,
+        fresh,
+        several,
+        known=known or None,
+        value=config.value,
+        seed=config.seed,
+        batch_size=config.batch_size,
+        memory_budget=config.memory_budget * MEGABYTE,
+        **options,
+    )
+
+
+def _n_edges(graph: Graph, config: Config) -> int:
+    if config.n_edges is None:
+        return min(graph.n_edges, max(FEWEST, round(SHARE * graph.n_edges)))
+    if not 1 <= config.n_edges <= graph.n_edges:
+        raise InputError(f"--n-edges {config.n_edges}, and the graph has {graph.n_edges}; choose 1 to {graph.n_edges}")
+    return config.n_edges
+
+
+def _steps(config: Config) -> int:
+    return min(config.steps, QUICK_STEPS) if config.quick else config.steps
+
+
+def _scores_prompts(method: str) -> bool:
+    """Whether a method scores every prompt by itself."""
+    return bool(getattr(importlib.import_module(f"interp.circuits.scoring.{METHODS[method]}"), "BY_PROMPT", True))
+
+
+def _removal(a: Answer, task: PromptPairs, graph: Graph, scores: EdgeScores, config: Config) -> dict[str, Any]:
+    """What a search by removal is told; its decisions are kept in the run."""
+    threshold = config.threshold
+    if threshold is None:
+        if "corrupt" not in scores.values:
+            raise InputError(f"{config.method} does not measure the metric: --threshold has no default; give one")
+        ends = (scores.values[name].data.mean() for name in ("clean", "corrupt"))
+        threshold = DEFAULT_SHARE * abs(float(next(ends) - next(ends)))
+    unit = "nats" if config.damage == "kl" else task.metric.unit
+    a.say(
+        f"{config.search}: {graph.n_edges} edges to decide, threshold {threshold:.3g} {unit}; after Ctrl-C the same "
+        "command goes on where it was"
+    )
+    path = a.run.path(f"{config.search}.json")
+    return {"threshold": threshold, "damage": config.damage, "value": config.value, "resume": path}
+
+
+def _several(
+    model: Any, task: PromptPairs, circuit: Circuit, scores: EdgeScores | None, config: Config
+) -> tuple[dict[str, Circuit], EdgeScores | None, list[int] | None]:
+    """Circuits to judge, the found one first, and the scores and sizes whose top circuits make the curve."""
+    named = {"found": circuit}
+    if scores is None or (config.method in SHARES and config.search != "greedy"):
+        return named, None, None
+    scored = int((~scores.score.isnan()).sum())
+    sizes = sorted({*curve_sizes(scored)[:: 2 if config.quick else 1], circuit.n_edges})
+    if config.search != "greedy":
+        return named, scores, sizes
+    for size in sizes:
+        picked = circuits.search(model, task, "greedy", scores=scores, n_edges=size, graph=circuit.graph)
+        if picked.n_edges not in (0, circuit.n_edges):
+            named[f"{picked.n_edges} edges"] = picked
+    return named, None, None

@@ -1,0 +1,98 @@
+"""What `interp circuit` prints: the circuit's size and faithfulness beside random ones, its curve, tests and edges."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from interp.circuits import CircuitReport, Graph
+from interp.circuits.circuit_graphs import CircuitEdges, nodes
+from interp.cli.answering import Answer
+from interp.reproduce.published_ioi import heads_by_class, published_nodes
+
+SHOWN_EDGES = 10
+
+
+def graph_line(graph: Graph) -> str:
+    """What there is to find a circuit in."""
+    shared = "" if graph.n_key_value_heads == graph.n_heads else f" sharing {graph.n_key_value_heads} keys and values"
+    return f"graph: {graph.n_edges} edges; {graph.n_layers} layers of {graph.n_heads} heads{shared}"
+
+
+def tell(a: Answer, edges: CircuitEdges, report: CircuitReport) -> None:
+    """Print the circuit and how it was judged."""
+    settings: Any = report.settings
+    a.show(faithfulness_table(edges, report), "the circuit on fresh prompts, beside random circuits of its size")
+    a.say(f"ablation: {report.ablation}")
+    sizes = sizes_table(report)
+    if len(sizes):
+        found_by = edges.settings["found"]["search"]  # type: ignore[index,call-overload]
+        how = "greedily picked circuits" if found_by == "greedy" else "circuits of the largest scores"
+        a.show(sizes, f"{how} by number of edges, beside random ones (5 to 95 % of them)")
+    tests = report.tests()
+    if len(tests):
+        a.show(tests[["test", "p", "for the circuit", "n", "note"]], "tests")
+    if settings["known"]:
+        measured = report.values["known"]
+        row = dict(zip(measured.axes[0].labels, measured.data.tolist()))
+        a.show(pd.DataFrame([row]), f"beside {len(settings['known'])} known heads and MLPs")
+        if settings["known"] == list(published_nodes()):
+            a.show(heads_by_class(nodes(edges.circuit)), "the published heads of GPT-2 small in this circuit")
+    a.show(strongest(edges), "strongest edges")
+
+
+def faithfulness_table(edges: CircuitEdges, report: CircuitReport) -> pd.DataFrame:
+    """One row: size, faithfulness with its interval, and what random circuits reach."""
+    place = int(report.settings["headline"])  # type: ignore[arg-type]
+    values = {name: float(report.values[name].data[place]) for name in _FAITHFULNESS}
+    circuit = edges.circuit
+    row: dict[str, Any] = {
+        "edges": circuit.n_edges,
+        "of all": f"{100 * circuit.n_edges / circuit.graph.n_edges:.2g} %",
+        "heads": sum(name.startswith("a") for name in nodes(circuit)),
+        "MLPs": sum(name.startswith("m") for name in nodes(circuit)),
+        "faithfulness [95 %]": _with_interval(*values.values()),
+        "KL (nats)": float(report.values["kl"].data[place].mean()),
+    }
+    if "random" in report.values:
+        drawn = report.values["random"].data.double()
+        low, middle, high = (float(drawn.quantile(q)) for q in (0.05, 0.5, 0.95))
+        row |= {"random [5 to 95 %]": _with_interval(middle, low, high), "p": float(report.values["random_p"].data)}
+    return pd.DataFrame([row])
+
+
+_FAITHFULNESS = ("faithfulness", "faithfulness_low", "faithfulness_high")
+
+
+def sizes_table(report: CircuitReport) -> pd.DataFrame:
+    """One row a size: faithfulness with its interval, the band of random circuits, and p."""
+    if "curve" not in report.values:
+        return pd.DataFrame()
+    middle, low, high = (report.values[name] for name in ("curve", "curve_low", "curve_high"))
+    p = report.values["curve_p"].data
+    rows = []
+    for i, size in enumerate(middle.axes[1].labels):
+        ours, theirs = ([float(values.data[j, i]) for values in (middle, low, high)] for j in (0, 1))
+        rows.append({
+            "edges": size,
+            "faithfulness [95 %]": _with_interval(*ours),
+            "random [5 to 95 %]": _with_interval(*theirs),
+            "p": _number(float(p[i])),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def strongest(edges: CircuitEdges) -> pd.DataFrame:
+    """The edges with the largest |score|, with the deviation between prompts where it is known."""
+    columns = {"edge": list(edges.values["score"].axes[0].labels)}
+    columns |= {name: values.data.tolist() for name, values in edges.values.items()}
+    return pd.DataFrame(columns).head(SHOWN_EDGES)
+
+
+def _number(value: float) -> str:
+    return "" if value != value else f"{value:.2g}"
+
+
+def _with_interval(middle: float, low: float, high: float) -> str:
+    return "" if middle != middle else f"{middle:.2f} [{low:.2f}, {high:.2f}]"
