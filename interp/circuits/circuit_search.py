@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Sequence
 from typing import Any
 
+from interp.circuits import edge_scores
 from interp.circuits.circuit import Circuit
 from interp.circuits.graph import Graph
 from interp.errors import InputError, unknown
@@ -55,25 +55,15 @@ def search(
 
 def _check_options(method: str, find: Any, options: dict[str, Any]) -> None:
     parameters = inspect.signature(find).parameters
-    known: Sequence[str] = [name for name, one in parameters.items() if one.kind is inspect.Parameter.KEYWORD_ONLY]
-    if any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values()):
-        from interp.circuits.edge_scores import score_edges  # scoring is not needed by the other methods
-
-        theirs = inspect.signature(score_edges).parameters
-        known = [*known, *(name for name in theirs if theirs[name].kind is inspect.Parameter.KEYWORD_ONLY)]
-        known = [name for name in known if name not in ("graph", "keep_examples", "edges")]
-        return _check_scoring(method, options, known)
+    known = [name for name, one in parameters.items() if one.kind is inspect.Parameter.KEYWORD_ONLY]
+    scores = options.get("scores", parameters["scores"].default) if "scores" in parameters else None
+    if isinstance(scores, str):
+        if scores not in edge_scores.METHODS:
+            raise unknown("method that scores edges", scores, edge_scores.METHODS)
+        module = importlib.import_module(f"interp.circuits.scoring.{edge_scores.METHODS[scores]}")
+        known += ["at", "steps", *getattr(module, "OPTIONS", {})]
+    elif scores is not None and not isinstance(scores, edge_scores.EdgeScores):
+        raise InputError(f"scores is the name of a method or what score_edges gave, not a {type(scores).__name__}")
     for name in options:
         if name not in known:
             raise unknown(f"option of {method}", name, known)
-
-
-def _check_scoring(method: str, options: dict[str, Any], known: Sequence[str]) -> None:
-    """Options that are neither the search's nor of all scoring methods may be a single scoring method's own."""
-    for name in ("graph", "keep_examples", "edges"):
-        if name in options:
-            raise InputError(f"{name} is no option of {method}; score the edges first and give the scores")
-    if not isinstance(options.get("scores", ""), str):
-        for name in options:
-            if name not in known:
-                raise unknown(f"option of {method}", name, known)

@@ -39,8 +39,11 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Scores of a batch of prompts, or one for all of them where a method is not BY_PROMPT. own, other: the metric of both runs of each prompt, "own" being the one that
-    gradients are taken at; None where a method does not know."""
+    """Scores of a batch of prompts, or one for all of the task where a method is not BY_PROMPT.
+
+    own, other: the metric of both runs of each prompt, "own" being the one that gradients are taken at; None where a
+    method does not know.
+    """
 
     scores: Float[Tensor, "example writers readers"]
     own: Float[Tensor, " prompt"] | None = None

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.circuits.blocks import Block, blocks_of
@@ -47,7 +47,7 @@ class _Tokens:
     rows: Int[Tensor, " token"]
     at: Int[Tensor, " token"]
     places: Int[Tensor, " token"]
-    is_read: Int[Tensor, " token"]
+    is_read: Bool[Tensor, " token"]
 
 
 def scores(model: Any, task: PromptPairs, graph: Graph, settings: Settings) -> Iterator[Scored]:

@@ -1,7 +1,7 @@
 """Edges picked by score from the logits backwards, so that every one of them leads to the logits.
 
-Hanna, Pezzelle and Belinkov 2024, "Have Faith in Faithfulness", on the greedy choice of edges: begin with the logits; of
-all edges into nodes of the circuit take the one with the largest score; its writer joins the circuit. Edges whose
+Hanna, Pezzelle and Belinkov 2024, "Have Faith in Faithfulness", on the greedy choice of edges: begin with the logits;
+of all edges into nodes of the circuit take the one with the largest score; its writer joins the circuit. Edges whose
 writer nothing reaches are no part of what is returned, and picking goes on until the connected rest has the size asked
 for (the authors prune afterwards and end up smaller).
 """

@@ -84,7 +84,7 @@ class SearchFile:
         try:
             yield latest
         except BaseException as error:
-            if self.path is not None and latest:
+            if self.path is not None and latest and latest[-1].n_decided:
                 # What ended the search matters more than a disk that does not take its decisions.
                 with contextlib.suppress(StorageError):
                     self._save(stage, latest[-1])

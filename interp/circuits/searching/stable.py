@@ -2,7 +2,7 @@
 
 Prompts are drawn with replacement, the mean scores of every draw select their own top edges, and an edge stays when
 most draws selected it: stability selection (Meinshausen and Bühlmann 2010) with a bootstrap. How much circuits change
-with the prompts is shown by Méloux et al. 2025 for EAP-IG. Scores of each prompt are computed once; no draw costs a run.
+with the prompts, Méloux et al. 2025 show for EAP-IG. Scores of each prompt are computed once; a draw costs no run.
 """
 
 from __future__ import annotations

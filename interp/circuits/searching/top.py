@@ -42,12 +42,7 @@ def scores_of(model: Any, task: PromptPairs, graph: Graph, scores: str | EdgeSco
     """Scores by name, or the given ones if they are of this graph."""
     if isinstance(scores, str):
         return score_edges(model, task, scores, graph=graph, **arguments)
-    if not isinstance(scores, EdgeScores):
-        raise InputError(f"scores is the name of a method or what score_edges gave, not a {type(scores).__name__}")
     graph.check_same(scores.graph)
-    unused = sorted(set(arguments) - {"batch_size", "memory_budget", "keep_examples"})
-    if unused:
-        raise InputError(f"the scores are there already, so {unused[0]} changes nothing; leave it out")
     return scores
 
 
