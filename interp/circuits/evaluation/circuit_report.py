@@ -65,7 +65,8 @@ class CircuitReport(Result):
         rows.append({"quantity": "faithfulness", "value": float(found["faithfulness"].data[place]), **ends, "n": n})
         rows.append({"quantity": "KL from the model (nats)", "value": float(found["kl"].data[place].mean()), "n": n})
         for i, name in enumerate(found["areas"].axes[0].labels) if "areas" in found else ():
-            note = self.settings["caveats"][name]
+            low, high = self.settings["shares"]
+            note = f"{self.settings['caveats'][name]} Over {100 * low:.3g} to {100 * high:.3g} % of the edges."
             rows.append({"quantity": name, "value": float(found["areas"].data[i]), "note": note})
         if "random" in found:
             note = "(1 + random circuits at least as faithful) / (1 + random circuits)"

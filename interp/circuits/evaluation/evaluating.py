@@ -111,6 +111,7 @@ def evaluate(
         "alpha": alpha,
         "tests": {o.test: {"null": o.null, "meaning": o.meaning, "note": o.note, "n": o.n} for o in outcomes},
         "caveats": dict(CAVEATS),
+        "shares": None if curve is None else [size / graph.n_edges for size in (curve.sizes[0], curve.sizes[-1])],
         "known": list(known.edges()) if isinstance(known, Circuit) else (None if known is None else list(known)),
         **said,
     }
