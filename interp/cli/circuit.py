@@ -5,13 +5,12 @@ scored, a search picks some, and the model is run on prompts of another seed wit
 carry in the corrupt prompts. What is left of the metric is the circuit's faithfulness: 1 as the model, 0 as no edge.
 
 Try:
-    interp circuit                                   IOI, the top 5 % of the edges by EAP-IG
-    interp circuit --quick                           fewer prompts, runs and random circuits
+    interp circuit                                   IOI, by EAP-IG
+    interp circuit --quick                           fewer prompts and runs
     interp circuit --task greater-than --search greedy --n-edges 1000
     interp circuit --task induction --method eap --value zero
-    interp circuit --model toy/induction --task toy --search acdc --threshold 0.5
-    interp circuit --circuit runs/circuit/.../circuit.json --seed 7
-    interp circuit ground-truth                      every method on models with known circuits
+    interp circuit --model toy/induction --task toy --search acdc
+    interp circuit --circuit circuit.json --seed 7   of an earlier run
 """
 
 from __future__ import annotations
@@ -80,6 +79,7 @@ def main(config: Config, console: Console | None = None) -> int:
     with answering("circuit", config, title=f"A circuit for {config.task}", console=console) as a:
         task, fresh = _tasks(a, config)
         graph = Graph.of(a.model)
+        circuit_steps.check_names(graph, config.known)
         a.say(circuit_tables.graph_line(graph))
         a.say(circuit_steps.memory_line(a.model, task, graph, config))
         if config.circuit:

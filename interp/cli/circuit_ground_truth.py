@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+import pandas as pd
 from rich.console import Console
 
 from interp.circuits import ground_truth_table
@@ -22,6 +23,10 @@ from interp.runs import open_run
 from interp.viz import Report
 
 TITLE = "Methods against known circuits"
+ABOUT = (
+    "alone: AUROC of |score| for edges that matter alone; circuit: for edges of any sufficient set; error: of the "
+    "effects' sizes; missed: edges with less than 1 % of their effect. The report has more columns."
+)
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,13 @@ def main(config: Config, console: Console | None = None) -> int:
         notes = found.notes  # type: ignore[attr-defined]
         report = Report(TITLE).section("In short", "\n\n".join(notes)).add(table, caption="Every case and method.")
         path = report.section("Figures").add(found).write(run.path("report.html"))
-    console.print(as_table(table, TITLE))
-    for line in (*notes, f"results: {run.directory}", f"report:  {path}"):
+    console.print(as_table(_short(table), TITLE))
+    for line in (ABOUT, *notes, f"results: {run.directory}", f"report:  {path}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _short(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns that a terminal has room for."""
+    short = table[["case", "method", "auroc", "circuit_auroc", "error", "missed"]]
+    return short.rename(columns={"auroc": "alone", "circuit_auroc": "circuit"})

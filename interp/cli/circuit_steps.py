@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from interp.circuits.edge_scores import METHODS, SHARES, WITH_STEPS
 from interp.circuits.evaluation import curve_sizes, random_circuits
 from interp.circuits.evaluation.hypotheses import TESTS
 from interp.cli.answering import Answer
-from interp.errors import InputError
+from interp.errors import InputError, unknown
 from interp.reproduce.published_ioi import published_nodes
 from interp.tasks import PromptPairs
 
@@ -32,6 +33,13 @@ QUICK_TESTS = ("equivalence", "sufficiency", "partial_necessity")
 DEFAULT_SHARE = 0.01
 """Of m(clean) - m(corrupt): what removing an edge may cost unless the user says."""
 MEGABYTE = 2**20
+
+
+def check_names(graph: Graph, names: Sequence[str]) -> None:
+    """Raise InputError for a name that is no head or MLP of the graph."""
+    for name in names:
+        if name not in graph.writer_index:
+            raise unknown("node", name, graph.writers)
 
 
 def memory_line(model: Any, task: PromptPairs, graph: Graph, config: Config) -> str:

@@ -27,7 +27,7 @@ def tell(a: Answer, edges: CircuitEdges, report: CircuitReport) -> None:
     a.say(f"ablation: {report.ablation}")
     sizes = sizes_table(report)
     if len(sizes):
-        found_by = edges.settings["found"]["search"]  # type: ignore[index,call-overload]
+        found_by = edges.settings["found"]["search"]
         how = "greedily picked circuits" if found_by == "greedy" else "circuits of the largest scores"
         a.show(sizes, f"{how} by number of edges, beside random ones (5 to 95 % of them)")
     tests = report.tests()
@@ -43,23 +43,26 @@ def tell(a: Answer, edges: CircuitEdges, report: CircuitReport) -> None:
 
 
 def faithfulness_table(edges: CircuitEdges, report: CircuitReport) -> pd.DataFrame:
-    """One row: size, faithfulness with its interval, and what random circuits reach."""
-    place = int(report.settings["headline"])  # type: ignore[arg-type]
-    values = {name: float(report.values[name].data[place]) for name in _FAITHFULNESS}
-    circuit = edges.circuit
-    row: dict[str, Any] = {
-        "edges": circuit.n_edges,
-        "of all": f"{100 * circuit.n_edges / circuit.graph.n_edges:.2g} %",
-        "heads": sum(name.startswith("a") for name in nodes(circuit)),
-        "MLPs": sum(name.startswith("m") for name in nodes(circuit)),
-        "faithfulness [95 %]": _with_interval(*values.values()),
-        "KL (nats)": float(report.values["kl"].data[place].mean()),
+    """Size and faithfulness with its interval, and what random circuits reach."""
+    place = int(report.settings["headline"])
+    faithful = (float(report.values[name].data[place]) for name in _FAITHFULNESS)
+    circuit, parts = edges.circuit, nodes(edges.circuit)
+    heads = sum(name.startswith("a") for name in parts)
+    share = 100 * circuit.n_edges / circuit.graph.n_edges
+    rows = {
+        "edges": f"{circuit.n_edges} ({share:.2g} %)",
+        "nodes": f"{heads} heads, {len(parts) - heads} MLPs",
+        "faithfulness": f"{_with_interval(*faithful)} (95 % over {len(report.values['model'].data)} pairs)",
+        "KL from the model": f"{float(report.values['kl'].data[place].mean()):.3g} nats",
     }
     if "random" in report.values:
         drawn = report.values["random"].data.double()
         low, middle, high = (float(drawn.quantile(q)) for q in (0.05, 0.5, 0.95))
-        row |= {"random [5 to 95 %]": _with_interval(middle, low, high), "p": float(report.values["random_p"].data)}
-    return pd.DataFrame([row])
+        rows["random circuits"] = f"{_with_interval(middle, low, high)} (5 to 95 % of {len(drawn)})"
+        rows["p"] = f"{float(report.values['random_p'].data):.3g}"
+    if "stability" in report.values:
+        rows["stability"] = f"{float(report.values['stability'].data.mean()):.2f} (Jaccard index of resampled prompts)"
+    return pd.DataFrame({"": rows.keys(), "value": rows.values()})
 
 
 _FAITHFULNESS = ("faithfulness", "faithfulness_low", "faithfulness_high")

@@ -37,7 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "paths": ("interp.cli.paths", "find which heads send it to which, or to the logits"),
     "nodes": ("interp.cli.nodes", "estimate the effect of patching every node at once, and check the estimate"),
     "circuit": ("interp.cli.circuit", "find the edges that carry it, and judge them against random circuits"),
-    "circuit ground-truth": ("interp.cli.circuit_ground_truth", "how well do methods find circuits that are known?"),
+    "circuit ground-truth": ("interp.cli.circuit_ground_truth", "how well do methods find known circuits?"),
     "look": ("interp.cli.look", "see attention, lens and attribution of one prompt at once"),
     "reproduce": ("interp.cli.reproduce", "run a published experiment and write its report"),
     "report": ("interp.cli.report", "write the HTML report of a run"),

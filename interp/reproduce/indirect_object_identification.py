@@ -4,7 +4,7 @@
 experiment asks how well the model does this, where in it the answer appears, which heads write it, and where the
 information about the names has to be restored in a prompt with other names to bring the answer back; then it follows
 the paths backwards from the logits to the heads that decide what the writers look at, gives every head its role, and
-asks how far the heads with a role explain the behaviour.
+asks how far the heads with a role explain the behaviour, and which edges among all of the model's do.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from interp.reproduce import ioi_components
 from interp.reproduce.experiment import Experiment
 from interp.reproduce.ioi_circuit import circuit_sections
 from interp.reproduce.ioi_discovery import find_heads
+from interp.reproduce.ioi_edges import EdgeSettings, edge_section
 from interp.reproduce.ioi_settings import IoiSettings
 from interp.results import mean_with_interval
 from interp.runs import Run
@@ -30,7 +31,7 @@ TITLE = "Indirect object identification"
 
 def run_ioi(model: Any, settings: IoiSettings, run: Run, report: Report) -> Experiment:
     """The whole experiment, into the report: behaviour, lens, attribution, maps, paths, the heads by role,
-    and the circuit that they form.
+    the circuit that they form, and the circuit of edges.
 
     Returns the experiment with its headline numbers: logit difference (logits), accuracy, the heads that matter, those
     of every role, and how well they do alone. A model that cannot be given the prompts (no tokenizer, names of several
@@ -52,6 +53,8 @@ def run_ioi(model: Any, settings: IoiSettings, run: Run, report: Report) -> Expe
     ioi_components.maps(experiment, maps)
     found = find_heads(experiment, task, paths, by_head, settings)
     circuit_sections(experiment, model, task, maps, found.roles, settings)
+    if settings.edges:
+        edge_section(experiment, task, found.roles, EdgeSettings.of(settings))
     return experiment
 
 

@@ -13,7 +13,8 @@ class IoiSettings:
     of the prompts. prepend_bos: begin with BOS. corruption: of the patching maps. n_logits, n_queries, n_values,
     n_keys: pairs for the paths into the logits, the name movers' queries, the S-inhibition heads' values and the
     induction heads' keys (a pair costs the more the earlier the receivers' position is). n_copying: prompts whose names
-    the heads are asked to copy. n_random: prompts of random tokens for the head scores.
+    the heads are asked to copy. n_random: prompts of random tokens for the head scores. edges: also find the circuit
+    of edges.
     """
 
     n: int = 120
@@ -27,6 +28,7 @@ class IoiSettings:
     n_keys: int = 8
     n_copying: int = 10
     n_random: int = 8
+    edges: bool = True
 
     @classmethod
     def quick(cls) -> IoiSettings:

@@ -46,8 +46,8 @@ class Edge:
 def graph(result: Result, plot: Plot) -> Any:
     """The plot as a plotly figure; blue edges have positive scores.
 
-    A matrix has its writers on `x` and its readers on `y` (default: writers first). Edges of score 0 or NaN are left
-    out. Options: max_edges (200), colour_label, min_score, heads_per_group (dotted lines lead from shared keys and
+    A matrix has its writers on `x` and its readers on `y` (default: writers first); where it is 0 or NaN there is no
+    edge. Options: max_edges (200), colour_label, min_score, heads_per_group (dotted lines lead from shared keys and
     values to the heads that use them). Of a vector of edges, other values over them are shown when one points at them.
     """
     edges = edges_of(result, plot)
@@ -90,7 +90,7 @@ def edges_of(result: Result, plot: Plot) -> list[Edge]:
         edges = [
             Edge(str(writers[i]), str(readers[j]), float(shown.data[i, j])) for i, j in np.argwhere(shown.data != 0)
         ]
-    return [edge for edge in edges if math.isfinite(edge.score) and abs(edge.score) > 0 and abs(edge.score) >= least]
+    return [edge for edge in edges if math.isfinite(edge.score) and abs(edge.score) >= least]
 
 
 def _split(label: str) -> tuple[str, str]:
@@ -164,7 +164,7 @@ def _draw(plot: Plot, edges: list[Edge], places: dict[str, tuple[float, float]],
     largest = max((abs(edge.score) for edge in edges), default=1.0)
     for positive in (True, False):
         for step, width in enumerate(_WIDTHS):
-            group = [e for e in edges if (e.score > 0) == positive and _width(e, largest) == step]
+            group = [e for e in edges if (e.score >= 0) == positive and _width(e, largest) == step]
             if group:
                 figure.add_trace(_lines(group, places, width, theme.POSITIVE if positive else theme.NEGATIVE))
     if edges:
@@ -192,7 +192,7 @@ def _draw(plot: Plot, edges: list[Edge], places: dict[str, tuple[float, float]],
 
 
 def _width(edge: Edge, largest: float) -> int:
-    return min(int(abs(edge.score) / largest * len(_WIDTHS)), len(_WIDTHS) - 1)
+    return min(int(abs(edge.score) / (largest or 1.0) * len(_WIDTHS)), len(_WIDTHS) - 1)
 
 
 def _lines(group: list[Edge], places: dict[str, tuple[float, float]], width: float, colour: str) -> Any:

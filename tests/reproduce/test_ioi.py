@@ -26,7 +26,16 @@ from tests.tasks.conftest import template_words, word_tokenizer
 from tests.tiny_models import tiny
 
 SETTINGS = IoiSettings(
-    n=6, n_maps=2, n_logits=6, n_queries=4, n_values=4, n_keys=4, n_copying=2, n_random=2, corruption="abc"
+    n=6,
+    n_maps=2,
+    n_logits=6,
+    n_queries=4,
+    n_values=4,
+    n_keys=4,
+    n_copying=2,
+    n_random=2,
+    corruption="abc",
+    edges=False,
 )
 ALWAYS = {"behaviour", "lens", "components", "heads", "sources", "orders", "map-stream", "map-heads", "role-attention"}
 ALWAYS |= {"random-scores", "name-copying", "paths-logits", "roles"}

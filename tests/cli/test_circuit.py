@@ -1,0 +1,171 @@
+"""`interp circuit` on hand-built models, whose circuits are known, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from interp.circuits import Circuit, CircuitEdges
+from interp.circuits.searching import acdc, keeping
+from interp.cli import main as command_line
+from interp.models.toy import toy_module
+from interp.models.toy.truth import NOISE
+from interp.results import Result, load
+from tests.cli.asking import TOY, Ask, results_of, rows_under
+
+ASKED = ["--task", "toy", "--n", 4, "--quick"]
+BESIDE = "the circuit on fresh prompts"
+
+
+def circuit_file(root: Path) -> Path:
+    (file,) = (root / "circuit").glob("*/circuit.json")
+    return file
+
+
+def test_acdc_finds_the_five_edges_and_says_how_good_they_are(ask: Ask, tmp_path: Path) -> None:
+    out = ask("circuit", *ASKED, "--search", "acdc", "--threshold", 0.5)
+    rows = {row[0]: row[1:] for row in rows_under(out, BESIDE)}
+    assert rows["edges"] == ["5", "(17", "%)"]
+    assert rows["nodes"] == ["2", "heads,", "0", "MLPs"]
+    assert rows["faithfulness"][:3] == ["1.00", "[1.00,", "1.00]"]
+    found = Circuit.load(circuit_file(tmp_path))
+    assert set(found.edges()) == set(toy_module(TOY).TRUTH.active[NOISE])
+    results = results_of(tmp_path, "circuit")
+    assert sorted(results) == ["circuit", "evaluation", "scores"]
+    # Judged on other prompts than those it was found on.
+    assert results["evaluation"].provenance.task["seed"] == 1
+    assert results["scores"].provenance.task["seed"] == 0
+    assert "memory: scoring 4 prompts a pass" in out
+    assert "ablation: edges of heads (q, k, v), counterfactual" in out
+
+
+def test_the_curve_has_the_found_size_and_random_circuits(ask: Ask, tmp_path: Path) -> None:
+    out = ask("circuit", *ASKED, "--n-edges", 6, "--method", "exact")
+    rows = rows_under(out, "circuits of the largest scores by number of edges")
+    assert [row[0] for row in rows] == ["1", "6", "29"]
+    (p,) = (float(row[1]) for row in rows_under(out, BESIDE) if row[0] == "p")
+    report = results_of(tmp_path, "circuit")["evaluation"]
+    random = report.values["random_unfaithfulness"].data
+    assert p == pytest.approx((1 + int((random <= 1e-5).sum())) / 31, abs=1e-3)
+    assert len(rows_under(out, "tests")) >= 3
+
+
+@pytest.mark.parametrize("search", ["greedy", "stable", "hierarchical"])
+def test_other_searches(search: str, ask: Ask, tmp_path: Path) -> None:
+    by_score = search in ("greedy", "stable")
+    wanted = ["--n-edges", 8, "--method", "eap-qk-fix"] if by_score else ["--threshold", 0.5]
+    ask("circuit", *ASKED, "--search", search, *wanted)
+    found = Circuit.load(circuit_file(tmp_path))
+    assert found.settings["search"] == search
+    assert 0 < found.n_edges <= (8 if by_score else 29)
+
+
+def test_every_part_of_the_circuit_is_drawn_and_can_be_pointed_at(ask: Ask, tmp_path: Path) -> None:
+    ask("circuit", *ASKED, "--n-edges", 7)
+    (folder,) = (tmp_path / "circuit").iterdir()
+    kept: Result = load(folder / "results" / "circuit")
+    assert isinstance(kept, CircuitEdges)
+    assert kept.circuit.equal(Circuit.load(folder / "circuit.json"))
+    drawn = kept.figure().to_plotly_json()["data"]
+    texts = " ".join(text for trace in drawn for text in trace.get("hovertext") or ())
+    assert "score (logits)" in texts
+    assert "std (logits)" in texts
+    for writer, reader in kept.circuit.edges():
+        assert f"{writer} → {reader}" in texts
+
+
+def test_a_saved_circuit_is_judged_again(ask: Ask, tmp_path: Path) -> None:
+    first = ask("circuit", *ASKED, "--search", "acdc", "--threshold", 0.5)
+    file = tmp_path / "kept.json"
+    file.write_bytes(circuit_file(tmp_path).read_bytes())
+    again = ask("circuit", *ASKED, "--circuit", file, "--seed", 3)
+    assert rows_under(first, BESIDE)[:4] == rows_under(again, BESIDE)[:4]
+
+
+def test_a_known_circuit_is_compared_with(ask: Ask) -> None:
+    out = ask("circuit", *ASKED, "--search", "acdc", "--threshold", 0.5, "--known", "a0.0", "a1.0")
+    assert rows_under(out, "beside 2 known heads and MLPs")
+
+
+def test_ctrl_c_during_acdc_keeps_what_was_decided(
+    ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["circuit", *ASKED, "--search", "acdc", "--threshold", 0.5, "--batch-size", 1]
+    arguments = [*map(str, options), "--model", TOY, "--out", str(tmp_path)]
+    decide = keeping.decide_all
+
+    def interrupted(trials, state, damage, threshold, decided):  # type: ignore[no-untyped-def]
+        def stop(now):  # type: ignore[no-untyped-def]
+            decided(now)
+            if now.n_decided >= 5:
+                raise KeyboardInterrupt
+
+        return decide(trials, state, damage, threshold, stop)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keeping, "decide_all", interrupted)
+        assert command_line.main(arguments) == command_line.INTERRUPTED
+    assert "decisions are kept in" in capsys.readouterr().err
+    (kept,) = (tmp_path / "circuit").glob("*/acdc.json")
+    n_decided = json.loads(kept.read_text())["stages"]["edges"]["n_decided"]
+    assert n_decided >= 5
+    began: list[int] = []
+
+    def noted(trials, state, damage, threshold, decided):  # type: ignore[no-untyped-def]
+        began.append(state.n_decided)
+        return decide(trials, state, damage, threshold, decided)
+
+    monkeypatch.setattr(keeping, "decide_all", noted)
+    assert command_line.main(arguments) == 0
+    assert began == [n_decided]
+    assert set(Circuit.load(circuit_file(tmp_path)).edges()) == set(toy_module(TOY).TRUTH.active[NOISE])
+    assert not kept.exists()
+    assert acdc.ORDERS[0] == Circuit.load(circuit_file(tmp_path)).settings["order"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--n", 1], "the task has one pair of prompts"),
+        (["--n-edges", 30], "--n-edges 30, and the graph has 29; choose 1 to 29"),
+        (["--n-edges", 0], "choose 1 to 29"),
+        (["--method", "eapig"], "did you mean 'eap-ig'"),
+        (["--method", "ifr"], "use --search greedy"),
+        (["--threshold", 1.0], "--search top takes --n-edges"),
+        (["--search", "acdc", "--n-edges", 5], "--search acdc takes --threshold"),
+        (["--search", "acdc", "--damage", "kl"], "has no default --threshold"),
+        (["--circuit", "nowhere.json"], "there is no circuit at nowhere.json"),
+        (["--metric", "accuracy"], "accuracy has no gradient"),
+        (["--memory-budget", 0], "at least 1, not 0"),
+        (["--known", "a7.7"], "there is no node 'a7.7'"),
+    ],
+)
+def test_mistakes_are_one_sentence(options: list[object], message: str, ask: Ask) -> None:
+    assert message in ask("circuit", "--task", "toy", "--n", 4, "--quick", *options, code=2)
+
+
+def test_equal_prompts_are_refused(ask: Ask, tmp_path: Path) -> None:
+    file = tmp_path / "same.jsonl"
+    line = {"clean": "1 2 3", "corrupt": "1 2 3", "answer": "4"}
+    file.write_text("\n".join(json.dumps(line) for _ in range(4)))
+    assert ask("circuit", "--task", file, "--quick", code=2)
+
+
+def test_a_circuit_of_another_model_is_refused(ask: Ask, tmp_path: Path) -> None:
+    ask("circuit", *ASKED, "--search", "acdc", "--threshold", 0.5)
+    file = circuit_file(tmp_path)
+    other = [*map(str, ["circuit", *ASKED]), "--circuit", str(file), "--model", "toy/and", "--out", str(tmp_path / "b")]
+    assert command_line.main(other) == 2
+
+
+def test_ground_truth_prints_what_methods_find_and_miss(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    asked = ["--methods", "exact", "eap", "--toys", TOY, "--n", "3", "--out", str(tmp_path)]
+    assert command_line.main(["circuit", "ground-truth", *asked]) == 0
+    out = capsys.readouterr().out
+    assert "eap is blind to" in out
+    rows = [line.split() for line in out.splitlines() if line.startswith(f" {TOY}")]
+    assert {row[1]: row[3] for row in rows if row[2] == "exact"} == {"noise": "1", "denoise": "1"}
+    (page,) = tmp_path.glob("circuit-ground-truth/*/report.html")
+    assert "Number of active edges that get less than 1 %" in page.read_text()
