@@ -9,13 +9,14 @@ export PYTHON INSTALLER
 
 RUN = "$(VENV)/bin/python" -m
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce test test-all lint format bench clean
+.PHONY: help install reproduce notebooks test test-all lint format bench clean
 
 help:
 	@echo "interp-workbench: a research workbench for mechanistic interpretability"
 	@echo
 	@echo "  make install     make .venv and install the project with its tested set of packages"
 	@echo "  make reproduce   run the published experiments on a real language model; ends with their tables and a report"
+	@echo "  make notebooks   run the notebooks and write them as pages that work without a network"
 	@echo "  make test        check the style, the types and the imports, then run the fast tests"
 	@echo "  make test-all    run every test that this machine can run (slow ones, several processes, a browser, ...)"
 	@echo "  make lint        only the checks: ruff, mypy, import-linter"
@@ -33,6 +34,9 @@ install:
 
 reproduce: install
 	@"$(VENV)/bin/interp" reproduce all $(ARGS)
+
+notebooks: install
+	@"$(VENV)/bin/python" scripts/notebooks_to_html.py $(ARGS)
 
 lint: install
 	$(RUN) ruff check .

@@ -141,7 +141,7 @@ def test_many_writers_at_once_leave_one_directory_and_no_mess(
         assert process.stdin is not None
         process.stdin.write("go\n")
         process.stdin.flush()
-    outcomes = [process.communicate(timeout=60) for process in contenders]
+    outcomes = [process.communicate(timeout=240) for process in contenders]
     assert [error for _, error in outcomes] == [""] * 4
     assert sum(int(made) for made, _ in outcomes) == 200
     assert os.listdir(tmp_path) == []
