@@ -1,0 +1,1 @@
+"""Sparse dictionaries: training, evaluation, and use inside a model."""
