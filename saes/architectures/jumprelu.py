@@ -36,7 +36,7 @@ class JumpReLU(DictionaryConfig):
     initial_threshold: float = 0.1
     """θ at the start."""
     dead_coefficient: float = 0.0
-    """Weight of the mean over tokens of Σ relu(θ − h) ‖W_dec‖ over dead latents, which revives them (Anthropic 2025)."""
+    """Weight of the mean over tokens of Σ relu(θ − h) ‖W_dec‖ over dead latents (Anthropic 2025)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,7 +8,7 @@ known beforehand (BatchTopK, JumpReLU, Standard) and, once in `dead_every` steps
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -40,7 +40,7 @@ from saes.training.optimiser import Adam, Optimiser
 class EngineSettings:
     """What a step needs to be told beside the dictionary's own configuration."""
 
-    adam: Adam = Adam()
+    adam: Adam = field(default_factory=Adam)
     """The optimiser."""
     dead_after: int = 1_000_000
     """Tokens without firing after which a latent counts as dead."""

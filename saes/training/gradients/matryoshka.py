@@ -1,8 +1,8 @@
 """Matryoshka BatchTopK: the mean of the squared errors of all prefixes (Bussmann et al. 2025).
 
 One decode serves all prefixes: the active latents of a token are sorted, so those of a segment between two prefixes lie
-together; the segments' sums, added up, are the prefixes' reconstructions. Backwards the same holds the other way round: a
-latent feels the errors of all the prefixes that contain it, which is a sum over the segments from its own to the last.
+together; the segments' sums, added up, are the prefixes' reconstructions. Backwards it is the other way
+round: a latent feels the errors of all prefixes that contain it, a sum over the segments from its own to the last.
 """
 
 from __future__ import annotations

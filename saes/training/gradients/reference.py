@@ -83,12 +83,12 @@ def _squared_error(dictionary: Dictionary, latents: Tensor, x: Tensor) -> Tensor
 
 def _jumprelu_loss(dictionary: JumpReLUDictionary, x: Tensor, h: Tensor, lengths: Tensor, sparsity: float) -> Tensor:
     config = dictionary.config
-    latents: Tensor = _Jump.apply(h, dictionary.threshold, config.bandwidth)  # type: ignore[no-untyped-call]
+    latents: Tensor = _Jump.apply(h, dictionary.threshold, config.bandwidth)
     error = _squared_error(dictionary, latents, x)
     coefficient = config.coefficient * sparsity
     if config.sparsity_loss == "tanh":
         return error + coefficient * torch.tanh(config.tanh_scale * latents * lengths).sum(1).mean()
-    steps: Tensor = _Step.apply(h, dictionary.threshold, config.bandwidth)  # type: ignore[no-untyped-call]
+    steps: Tensor = _Step.apply(h, dictionary.threshold, config.bandwidth)
     l0 = steps.sum(1).mean()
     if config.sparsity_loss == "step":
         return error + coefficient * l0
