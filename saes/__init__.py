@@ -18,8 +18,10 @@ _NAMES = {
     "Matryoshka": "saes.architectures",
     "Standard": "saes.architectures",
     "TopK": "saes.architectures",
+    "TrainingRun": "saes.training.training_run",
+    "fit": "saes.training.fitting",
 }
-_ROOMS = ("architectures", "kernels", "training")
+_ROOMS = ("activations", "architectures", "kernels", "training")
 
 
 def __getattr__(name: str) -> Any:

@@ -60,6 +60,10 @@ class DictionaryConfig:
         """The dictionary with random directions, drawn from `generator`; the encoder is the decoder's transpose."""
         raise NotImplementedError
 
+    def label(self) -> str:
+        """A short name: architecture, width, and what sets how sparse it is."""
+        return f"{self.architecture}-{self.d_sae}"
+
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain values, with the architecture's name."""
         return {"architecture": self.architecture, **asdict(self)}

@@ -47,6 +47,11 @@ class JumpReLU(DictionaryConfig):
         if self.bandwidth <= 0 or self.initial_threshold < 0:
             raise InputError("bandwidth is positive and initial_threshold is not negative")
 
+    def label(self) -> str:
+        """Architecture, width, sparsity loss and its target or coefficient."""
+        aim = f"l0_{self.target_l0:g}" if self.sparsity_loss == "quadratic" else f"{self.coefficient:g}"
+        return f"{super().label()}-{self.sparsity_loss}-{aim}"
+
     def build(self, generator: torch.Generator | None = None) -> JumpReLUDictionary:
         """The dictionary with random directions and equal thresholds."""
         return JumpReLUDictionary(self, generator)

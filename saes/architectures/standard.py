@@ -21,6 +21,10 @@ class Standard(DictionaryConfig):
     l1_coefficient: float = 1.0
     """Price of activation: the loss gains this times the mean over tokens of Σ_j f_j ‖W_dec,j‖."""
 
+    def label(self) -> str:
+        """Architecture, width and price."""
+        return f"{super().label()}-l1_{self.l1_coefficient:g}"
+
     def build(self, generator: torch.Generator | None = None) -> StandardDictionary:
         """The dictionary with random directions."""
         return StandardDictionary(self, generator)

@@ -35,6 +35,10 @@ class TopK(DictionaryConfig):
         if self.aux_k is not None and self.aux_k < 0:
             raise InputError(f"aux_k is a number of dead latents, not {self.aux_k}")
 
+    def label(self) -> str:
+        """Architecture, width and k."""
+        return f"{super().label()}-k{self.k}"
+
     def build(self, generator: torch.Generator | None = None) -> Dictionary:
         """The dictionary with random directions."""
         return TopKDictionary(self, generator)
