@@ -20,8 +20,9 @@ _NAMES = {
     "TopK": "saes.architectures",
     "TrainingRun": "saes.training.training_run",
     "fit": "saes.training.fitting",
+    "load": "saes.loading",
 }
-_ROOMS = ("activations", "architectures", "kernels", "training")
+_ROOMS = ("activations", "architectures", "formats", "kernels", "training")
 
 
 def __getattr__(name: str) -> Any:

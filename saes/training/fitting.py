@@ -20,7 +20,7 @@ from interp.runs import Run, open_run
 from saes.activations.streams import Stream, TensorStream
 from saes.architectures import Dictionary, DictionaryConfig
 from saes.architectures.normalisation import fit_normalisation
-from saes.kernels.calibration import calibrate
+from saes.kernels.calibration import Plan, calibrate
 from saes.training.engine import Engine, EngineSettings
 from saes.training.loop import Loop, run_loop
 from saes.training.schedules import Schedule
@@ -45,6 +45,8 @@ class FitSettings:
     """What is done to activations and folded away afterwards: none, mean, norm, mean-norm or whiten."""
     precision: str = "auto"
     """float32 or bfloat16 for the encoder's product; auto measures."""
+    plan: Plan | None = None
+    """How a step is computed, to the last choice (None: measured at the start; the checkpoint keeps it)."""
     schedule: Schedule = field(default_factory=Schedule)
     """Learning rate and the like."""
     engine: EngineSettings = field(default_factory=EngineSettings)
@@ -186,7 +188,7 @@ def make_trainees(
         dictionary = config.build(generator).to(device)
         with torch.no_grad():
             dictionary.b_dec.copy_(normalisation.apply(sample[site]).mean(0))
-        plan = calibrate(config.d_in, config.d_sae, device, settings.precision)
+        plan = settings.plan or calibrate(config.d_in, config.d_sae, device, settings.precision)
         plan.apply()
         trainees.append(Trainee(name, site, Engine(dictionary, settings.engine, plan), normalisation))
     return trainees

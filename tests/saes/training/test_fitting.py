@@ -15,13 +15,14 @@ import torch
 import saes
 from interp.errors import InputError
 from saes.activations.streams import TensorStream
+from saes.kernels.calibration import Plan
 from saes.training import loop
 from saes.training.checkpoints import TENSORS, load_checkpoint, save_checkpoint
 from saes.training.schedules import Schedule
 
 D_IN = 16
 CONFIGS = [saes.TopK(D_IN, 48, k=4), saes.JumpReLU(D_IN, 48, target_l0=4.0), saes.BatchTopK(D_IN, 48, k=4)]
-OPTIONS = {"n_tokens": 64 * 60, "batch_size": 64, "seed": 3, "log_every": 10, "precision": "float32"}
+OPTIONS = {"n_tokens": 64 * 60, "batch_size": 64, "seed": 3, "log_every": 10, "plan": Plan(max_density=0.2)}
 
 
 def activations() -> torch.Tensor:
@@ -145,7 +146,7 @@ def test_a_torn_checkpoint_is_passed_over(tmp_path: Path, caplog: pytest.LogCapt
         ({"batch_size": 1950, "n_tokens": 4000}, "larger than the data"),
         ({"n_token": 4000}, "there is no option of fit 'n_token'; did you mean 'n_tokens'"),
         ({"normalise": "layer"}, "there is no normalisation 'layer'"),
-        ({"precision": "fp8"}, "there is no precision 'fp8'"),
+        ({"precision": "fp8", "plan": None}, "there is no precision 'fp8'"),
     ],
 )
 def test_bad_options(change: dict, message: str) -> None:
