@@ -32,6 +32,6 @@ def _from_hub(repository: str, sae_id: str, revision: str | None) -> Path:
         return Path(snapshot_download(repository, revision=revision, allow_patterns=wanted)) / sae_id
     except Exception as error:  # the hub's errors have no common class, and all mean the same to the caller
         raise InputError(
-            f"{repository} is neither a directory nor a repository that the hub gives out: {type(error).__name__}; check "
-            "the name, the network and your access"
+            f"{repository} is neither a directory nor a repository that the hub gives out ({type(error).__name__}); "
+            "check the name, the network and your access"
         ) from error

@@ -81,10 +81,13 @@ def firing_shares(path: str | Path) -> Float[Tensor, " d_sae"] | None:
 
 
 def _tensors(plain: Dictionary) -> dict[str, Tensor]:
-    named = {"W_enc": plain.W_enc, "b_enc": plain.b_enc, "W_dec": plain.W_dec, "b_dec": plain.b_dec}
-    if isinstance(plain, JumpReLUDictionary):
-        named["threshold"] = plain.threshold
-    return {name: tensor.detach().float().cpu().contiguous() for name, tensor in named.items()}
+    return {name: tensor.detach().float().cpu().contiguous() for name, tensor in _parameters(plain).items()}
+
+
+def _parameters(d: Dictionary) -> dict[str, Tensor]:
+    """The tensors by their names in the file."""
+    named = {"W_enc": d.W_enc, "b_enc": d.b_enc, "W_dec": d.W_dec, "b_dec": d.b_dec}
+    return named | ({"threshold": d.threshold} if isinstance(d, JumpReLUDictionary) else {})
 
 
 def _config(trained: Dictionary, plain: Dictionary) -> dict[str, Any]:
@@ -133,14 +136,7 @@ def _build(config: Mapping[str, Any], directory: Path) -> Dictionary:
 
 @torch.no_grad()
 def _fill(dictionary: Dictionary, tensors: Mapping[str, Tensor], directory: Path) -> None:
-    places = {
-        "W_enc": dictionary.W_enc,
-        "b_enc": dictionary.b_enc,
-        "W_dec": dictionary.W_dec,
-        "b_dec": dictionary.b_dec,
-    }
-    if isinstance(dictionary, JumpReLUDictionary):
-        places["threshold"] = dictionary.threshold
+    places = _parameters(dictionary)
     for name, place in places.items():
         if name not in tensors:
             raise InputError(f"{directory / WEIGHTS} has no tensor {name}; it holds {', '.join(sorted(tensors))}")
