@@ -13,6 +13,7 @@ from typing import Any
 
 # Where each public name lives. Nothing is imported until it is asked for, so that `import interp` is instant.
 _ROOMS = (
+    "circuits",
     "heads",
     "hooks",
     "lens",

@@ -8,20 +8,29 @@ with answering("patch", config) as answer:
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import pandas as pd
+import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from interp.models import identity, load_model
 from interp.results import Result
 from interp.runs import Run, open_run
 
 R = TypeVar("R", bound=Result)
+T = TypeVar("T")
+
+Maybe = Annotated[T | None, tyro.conf.DisallowNone, tyro.conf.arg(help_behavior_hint="")]
+"""An option that may be left out; its docstring says in words what happens then."""
+FILES = (".jsonl", ".txt")
+"""Endings of what an option may name instead of saying it."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +60,10 @@ class Answer:
         return self.run.step(name, compute)  # type: ignore[return-value]
 
     def show(self, frame: pd.DataFrame, title: str = "") -> None:
-        """Print a short table."""
-        self.console.print(as_table(frame, title))
+        """Print a short table, its title on a line of its own: above a narrow table it would be broken."""
+        if title:
+            self.console.print(Text(title, style="bold"))
+        self.console.print(as_table(frame))
 
     def say(self, text: str) -> None:
         """Print a line as it is."""
@@ -70,12 +81,23 @@ def answering(command: str, config: Options, *, title: str = "", console: Consol
     model = load_model(config.model, device=config.device)
     settings = {name: value for name, value in asdict(config).items() if name not in ("out", "device")}
     settings["weights_sha256"] = identity(model)["weights_sha256"]
+    settings |= _files_read(settings)
     with open_run(command, settings, root=config.out) as run:
         answer = Answer(model, run, console)
         yield answer
         report = write_report(run, title or f"interp {command}")
     answer.say(f"results: {run.directory}")
     answer.say(f"report:  {report}")
+
+
+def _files_read(settings: dict[str, Any]) -> dict[str, Any]:
+    """Hashes of the files that options name, since a run is only resumed on what it began with."""
+    given = [item for value in settings.values() for item in (value if isinstance(value, tuple) else (value,))]
+    found = {}
+    for name in given:
+        if isinstance(name, str) and name.endswith(FILES) and Path(name).expanduser().is_file():
+            found[name] = hashlib.sha256(Path(name).expanduser().read_bytes()).hexdigest()
+    return {"files_sha256": found} if found else {}
 
 
 def write_report(run: Run, title: str) -> Path:
@@ -86,6 +108,15 @@ def write_report(run: Run, title: str) -> Path:
     for result in run.results().values():
         report.add(result)
     return report.write(run.path("report.html"))
+
+
+def named_heads(frame: pd.DataFrame) -> pd.DataFrame:
+    """A frame with the columns layer and head as one with a column of names: "18.6"."""
+    if not {"layer", "head"} <= {*frame.columns}:
+        return frame
+    named = frame.drop(columns=["layer", "head"])
+    named.insert(0, "head", [f"{layer}.{head}" for layer, head in zip(frame["layer"], frame["head"])])
+    return named
 
 
 def as_table(frame: pd.DataFrame, title: str = "") -> Table:

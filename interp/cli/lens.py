@@ -1,7 +1,15 @@
 """Read predictions layer by layer, and see which parts of the model write them.
 
-interp lens --task ioi                                              the task's logit difference, layer by layer
-interp lens "The Eiffel Tower is in the city of" --target " Paris"  one prompt of your own
+Try:
+    interp lens --task ioi
+    interp lens "The Eiffel Tower is in the city of" --target " Paris"
+    interp lens --task capitals.jsonl --mid
+    interp lens --model toy/induction --task toy     a model without tokenizer
+
+Layer L of the lens is the residual stream that enters block L: 0 is the embedding, "3 mid" the stream between
+attention and MLP of block 3, and the last row what the model puts out. So the step from row L to row L + 1 is what
+block L wrote. In the tables of what heads and components write, 3.5 is head 5 of block 3, a3 and m3 are its attention
+and its MLP.
 """
 
 from __future__ import annotations
@@ -15,9 +23,9 @@ import tyro
 from rich.console import Console
 
 from interp import lens
-from interp.cli.answering import Answer, Options, answering
-from interp.cli.tasking import make_task
-from interp.cli.texts import quoted, read_text
+from interp.cli.answering import Answer, answering, named_heads
+from interp.cli.tasking import TaskOptions, choose_task
+from interp.cli.texts import missing_space, quoted, read_prompt, read_token
 from interp.errors import InputError
 from interp.lens import Attribution, LogitLens
 from interp.models.tokens import to_strings
@@ -27,23 +35,19 @@ ROWS = 12
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(TaskOptions):
     """Options of `interp lens`."""
 
     text: tyro.conf.Positional[str] = ""
     """A prompt, or a file that ends in .txt; leave it out to use a task."""
-    task: str = "ioi"
-    """Without a text: ioi, induction, repeated-text, toy (for toy/ models), or a .jsonl file of your own pairs."""
     n: int = 32
-    """Prompts of the task."""
+    """Prompts of the task; of a file the first so many, or all of them with 0."""
     target: str = ""
     """With a text: the token to follow, with its leading space; default: the model's own prediction."""
     distractor: str = ""
     """With a text: the token to compare with; default: the mean over the vocabulary."""
-    corruption: str = "abc"
-    """Of the ioi task; the lens reads its clean prompts only."""
-    bos: bool = False
-    """Begin every prompt with the BOS token."""
+    ids: bool = False
+    """The text, target and distractor are token ids, as in "0 5 3 5"."""
     mid: bool = False
     """Also read between attention and MLP."""
     top: int = 8
@@ -52,22 +56,21 @@ class Config(Options):
 
 def main(config: Config, console: Console | None = None) -> int:
     """Run the logit lens and direct attribution, print both in short, keep everything in a run."""
-    if not config.text and (config.target or config.distractor):
-        raise InputError("target and distractor are of a text; a task brings its own answers")
+    if not config.text and (config.target or config.distractor or config.ids):
+        raise InputError("target, distractor and ids are of a text; a task brings its own answers")
     title = "Logit lens and direct attribution"
     with answering("lens", config, title=f"{title}: {config.text or config.task}", console=console) as a:
-        prompts: Any
-        if config.text:
-            prompts = read_text(config.text)
-        else:
-            prompts = make_task(
-                a.model, config.task, config.n, config.seed, corruption=config.corruption, bos=config.bos
-            )
-        asked = [token for token in (config.target, config.distractor) if token] or None
+        prompts: Any = read_prompt(a.model, config.text, config.ids) if config.text else choose_task(a, config)
+        target, distractor = (read_token(token, config.ids) for token in (config.target, config.distractor))
+        for token in (target, distractor):
+            if note := missing_space(a.model, prompts, token):
+                a.say(note)
+        asked = [token for token in (target, distractor) if token is not None] or None
         bos = {"prepend_bos": config.bos and bool(config.text)}
         layers = a.step("lens", lambda: lens.logit_lens(a.model, prompts, targets=asked, mid=config.mid, **bos))
-        a.show(_by_layer(a, layers), "if the model ended at each layer" + " (p: geometric mean)" * (not config.text))
-        question = {"target": config.target or None, "distractor": config.distractor or None, **bos}
+        title = "if the model ended at each layer" + " (p: geometric mean)" * (not config.text)
+        a.show(_by_layer(a, layers), f"{title}; layer L enters block L, the last is the output")
+        question = {"target": target, "distractor": distractor, **bos}
         attribute = partial(lens.direct_attribution, a.model, prompts, **question)
         for by in ("component", "head"):
             _show_attribution(a, a.step(by, partial(attribute, by=by)), by, config.top)
@@ -101,8 +104,4 @@ def _last_position(values: Any) -> Any:
 
 
 def _show_attribution(answer: Answer, found: Attribution, by: str, n: int) -> None:
-    best = found.top(n)
-    if by == "head":
-        best.insert(0, "name", [f"{layer}.{head}" for layer, head in zip(best.pop("layer"), best.pop("head"))])
-        best = best.rename(columns={"name": "head"})
-    answer.show(best, f"what each {by} writes")
+    answer.show(named_heads(found.top(n)), f"what each {by} writes")

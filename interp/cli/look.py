@@ -1,7 +1,10 @@
 """Look at one prompt: where heads attend, what each layer would predict, and which heads write the prediction.
 
-interp look "When Mary and John went to the store, John gave a drink to"
-interp look "The capital of France is" --target " Paris" --distractor " London" --model gpt2
+Try:
+    interp look "When Mary and John went to the store, John gave a drink to"
+    interp look "The capital of France is" --target " Paris" --model gpt2
+    interp look prompt.txt --distractor " London"
+    interp look "0 5 3 5" --ids --model toy/induction    without tokenizer
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from rich.console import Console
 
 import interp
 from interp.cli.answering import Answer, Options, answering
-from interp.cli.texts import quoted, read_text
+from interp.cli.texts import missing_space, quoted, read_prompt, read_token
 from interp.lens import Look
 from interp.models.tokens import to_strings
 
@@ -29,6 +32,8 @@ class Config(Options):
     """The token to explain, with its leading space; default: the model's own prediction."""
     distractor: str = ""
     """The token to compare it with; default: the mean over the vocabulary."""
+    ids: bool = False
+    """The text, target and distractor are token ids, as in "0 5 3 5"."""
     heads: int = 12
     """Heads whose attention and sources are shown: those that contribute most."""
     bos: bool = False
@@ -40,8 +45,12 @@ class Config(Options):
 def main(config: Config, console: Console | None = None) -> int:
     """Look, print the prediction and who writes it, keep everything in a run with its report."""
     with answering("look", config, title=f"A look at: {config.text}", console=console) as a:
-        options = {"target": config.target or None, "distractor": config.distractor or None}
-        text = read_text(config.text)
+        text = read_prompt(a.model, config.text, config.ids)
+        target, distractor = (read_token(token, config.ids) for token in (config.target, config.distractor))
+        for token in (target, distractor):
+            if note := missing_space(a.model, text, token):
+                a.say(note)
+        options = {"target": target, "distractor": distractor}
         seen = a.step(
             "look",
             lambda: interp.look(

@@ -1,12 +1,14 @@
 """`interp <command> ...`: finds the command, reads its options, and turns errors into one sentence.
 
 A command is a module with a `Config` (a frozen dataclass, or a union of them for subcommands; each field with a
-docstring, which is its help) and `main(config) -> int`. Only the module that was asked for is imported.
+docstring, which is its help) and `main(config) -> int`. Only the module that was asked for is imported. Its docstring
+is what `--help` begins with: paragraphs are fitted to the terminal, indented lines (examples) stay as they are.
 """
 
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 import sys
 from collections.abc import Sequence
@@ -17,14 +19,27 @@ from interp.errors import InputError, StorageError, nearest
 COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("interp.cli.models", "list the models that can be loaded, and which are in the cache"),
     "heads": ("interp.cli.heads", "score attention heads: previous token, duplicate token, induction"),
+    "heads copying": ("interp.cli.head_copying", "does a head raise the logit of the token it attends to?"),
+    "heads names": ("interp.cli.head_names", "which heads would predict, or suppress, a name they attend to?"),
+    "heads eigenvalues": ("interp.cli.head_eigenvalues", "do a head's weights copy (OV) and match (QK)?"),
+    "heads composition": (
+        "interp.cli.head_composition",
+        "which heads read, by their weights, what earlier ones write?",
+    ),
+    "heads in-context": ("interp.cli.head_in_context", "how much better is the model late in a text than early?"),
+    "heads knock-out": ("interp.cli.head_knock_out", "what becomes of the loss when heads fall silent?"),
     "lens": ("interp.cli.lens", "read predictions layer by layer, and which component writes them"),
     "patch": ("interp.cli.patch", "find where the information is by patching activations between prompts"),
+    "paths": ("interp.cli.paths", "find which heads send it to which, or to the logits"),
+    "nodes": ("interp.cli.nodes", "estimate the effect of patching every node at once, and check the estimate"),
     "look": ("interp.cli.look", "see attention, lens and attribution of one prompt at once"),
     "reproduce": ("interp.cli.reproduce", "run a published experiment and write its report"),
     "report": ("interp.cli.report", "write the HTML report of a run"),
     "runs": ("interp.cli.runs", "list, show and compare runs"),
 }
-"""Name of each command: its module, and what it does in one line."""
+"""Name of each command, of one word or two: its module, and what it does in one line."""
+FIRST = {"heads": "scores"}
+"""Commands with further ones under them: another name of the command itself."""
 
 USER_ERROR = 2
 INTERRUPTED = 130
@@ -41,10 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name == "--version":
         print(_version())
         return 0
-    if name not in COMMANDS:
-        return _fail(f"there is no command {name!r}{nearest(name, COMMANDS)}")
     try:
-        code = _run(name, arguments[1:])
+        code = _run(*_command(name, arguments[1:]))
         sys.stdout.flush()
         return code
     except (InputError, StorageError) as error:
@@ -57,13 +70,63 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
 
 
+def _command(name: str, arguments: list[str]) -> tuple[str, list[str]]:
+    """The command that is meant, of one word or two, and what is left of the arguments."""
+    if name not in COMMANDS:
+        raise InputError(f"there is no command {name!r}{nearest(name, (name for name in COMMANDS if ' ' not in name))}")
+    if name not in FIRST or not arguments or arguments[0].startswith("-"):
+        return name, arguments
+    second, rest = arguments[0], arguments[1:]
+    if second == FIRST[name]:
+        return name, rest
+    if f"{name} {second}" not in COMMANDS:
+        under = [FIRST[name], *(full.split()[1] for full in _under(name))]
+        raise InputError(f"there is no command 'interp {name} {second}'{nearest(second, under)}")
+    return f"{name} {second}", rest
+
+
+def _under(name: str) -> list[str]:
+    return [full for full in COMMANDS if full.startswith(f"{name} ")]
+
+
 def _run(name: str, arguments: list[str]) -> int:
     module = _module(COMMANDS[name][0])
     import tyro  # here: `interp --help` must not wait for it
 
-    description = (module.__doc__ or COMMANDS[name][1]).strip()
-    config = tyro.cli(module.Config, prog=f"interp {name}", description=description, args=arguments)
+    described = inspect.cleandoc(module.__doc__ or COMMANDS[name][1])
+    if under := _under(name):
+        described += "\n\nOther questions, each with its own --help:\n" + "\n".join(_lines(under, "    interp "))
+    config = tyro.cli(
+        module.Config,
+        prog=f"interp {name}",
+        description=description_of(described),
+        args=arguments,
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
     return module.main(config)
+
+
+def _lines(names: Sequence[str], indent: str) -> list[str]:
+    width = max(len(name) for name in names)
+    return [f"{indent}{name:<{width}}  {COMMANDS[name][1]}" for name in names]
+
+
+def description_of(docstring: str) -> str:
+    """A docstring such that tyro shows it as it is meant: paragraphs wrapped, indented lines (examples) as written.
+
+    Left to itself tyro joins lines that begin with a letter, breaks before all others, and doubles a blank line before
+    an indented one.
+    """
+    shown: list[str] = []
+    for line in inspect.cleandoc(docstring).splitlines():
+        if line.startswith(" "):
+            shown = shown[:-1] if shown and not shown[-1] else shown
+            shown.append(line)
+        elif line and shown and shown[-1] and not shown[-1].startswith(" "):
+            shown[-1] += f" {line}"
+        else:
+            shown.append(line)
+    return "\n".join(shown)
 
 
 def _module(path: str) -> ModuleType:
@@ -76,15 +139,13 @@ def _module(path: str) -> ModuleType:
 
 
 def _help() -> str:
-    width = max(len(name) for name in COMMANDS)
-    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(
         [
             "usage: interp <command> [options]",
             "",
             "Questions you ask a language model. Every command prints a short table and the path of what it wrote.",
             "",
-            *lines,
+            *_lines(list(COMMANDS), "  "),
             "",
             "`interp <command> --help` explains a command; `interp --version` prints the version.",
         ]

@@ -1,8 +1,26 @@
 """Find where the information is: patch one activation at a time between clean and corrupt prompts.
 
-interp patch --over z --by layer head                        which heads carry it
-interp patch --over resid_pre --by layer role --n 16         at which token it is, layer by layer
-interp patch --task mine.jsonl --direction noise             your own prompt pairs, the other direction
+Try:
+    interp patch --over z --by layer head                 which heads carry it
+    interp patch --over resid_pre --by layer role         at which token it is
+    interp patch --task docstring --corruption random_doc
+    interp patch --task ioi --task-options order=ABBA
+    interp patch --task capitals.jsonl --by layer role    your own prompt pairs
+    interp patch --model toy/induction --task toy         a model without tokenizer
+
+A file of your own pairs has one JSON object a line. For example, capitals.jsonl, where "country" becomes a named
+position (a role) beside "end", the last token; here each object is broken for reading:
+    {"clean": "The capital of France is", "corrupt": "The capital of Italy is",
+     "answer": " Paris", "distractor": " Rome",
+     "positions": {"country": "France"}, "corrupt_positions": {"country": "Italy"}}
+    {"clean": "I like Japan. Its capital is", "corrupt": "I like Egypt. Its capital is",
+     "answer": [" Tokyo"], "distractor": [" Cairo", " Rome"],
+     "positions": {"country": 2}}
+
+A position is a text that occurs once in the clean prompt (its last token counts), ["is", 2] for its second
+occurrence, or the number of a token, counted from 0, or from -1 at the end; a BOS does not count. The corrupt prompt's
+positions are the same tokens where the prompts are equally long, unless "corrupt_positions" says otherwise. All lines
+name the same positions. Answers keep their leading space; a list is a set of answers. Optional: "group".
 """
 
 from __future__ import annotations
@@ -13,30 +31,20 @@ from typing import Literal
 from rich.console import Console
 
 from interp import patching
-from interp.cli.answering import Options, answering
-from interp.cli.tasking import make_task
+from interp.cli.answering import answering, named_heads
+from interp.cli.tasking import MetricOptions, choose_task
 
 
 @dataclass(frozen=True)
-class Config(Options):
+class Config(MetricOptions):
     """Options of `interp patch`."""
 
-    task: str = "ioi"
-    """ioi, induction, repeated-text, toy (for toy/ models), or a .jsonl file of your own prompt pairs."""
-    n: int = 16
-    """Prompt pairs."""
     over: str = "z"
-    """What is patched: resid_pre, resid_mid, attn_out, mlp_out, z, q, k, v or pattern."""
+    """What is patched: resid_pre, resid_mid, attn_out, mlp_out, z (what a head mixes), q, k, v or pattern."""
     by: tuple[str, ...] = ("layer", "head")
     """Axes of the answer, any of: layer, head, position (prompts of one length), role (named positions)."""
     direction: Literal["denoise", "noise"] = "denoise"
     """denoise moves clean activations into corrupt prompts, noise the other way."""
-    metric: str | None = None
-    """logit_difference, probability_difference, answer_rank, accuracy, loss, kl_to_clean (default: the task's own)."""
-    corruption: str = "abc"
-    """Of the ioi task: abc (three other names), s2 (the answer flips) or io (the answer is removed)."""
-    bos: bool = False
-    """Begin every prompt with the BOS token."""
     top: int = 10
     """Rows of the printed table."""
 
@@ -44,10 +52,11 @@ class Config(Options):
 def main(config: Config, console: Console | None = None) -> int:
     """Sweep, print the largest effects, keep everything in a run."""
     with answering("patch", config, title=f"Activation patching: {config.over} on {config.task}", console=console) as a:
-        task = make_task(a.model, config.task, config.n, config.seed, corruption=config.corruption, bos=config.bos)
-        options = {"model": a.model} if config.metric == "kl_to_clean" else {}
-        scored = task if config.metric is None else task.with_metric(config.metric, **options)
-        result = a.step("sweep", lambda: patching.sweep(a.model, scored, config.over, config.by, config.direction))
-        size = f"{len(task)} pairs, m(clean) - m(corrupt) = {result.difference:.2f} {scored.metric.unit}"
-        a.show(result.top(config.top), f"largest effects of patching {config.over} ({config.direction}; {size})")
+        task = choose_task(a, config)
+        result = a.step("sweep", lambda: patching.sweep(a.model, task, config.over, config.by, config.direction))
+        size = f"{len(task)} pairs, m(clean) - m(corrupt) = {result.difference:.2f} {task.metric.unit}"
+        title = f"largest effects of patching {config.over} ({config.direction}; {size})"
+        a.show(named_heads(result.top(config.top)), title)
+        if result.settings["note"]:
+            a.say(f"note: {result.settings['note']}")
     return 0

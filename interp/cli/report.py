@@ -1,7 +1,8 @@
 """Write the HTML report of a run again, from the results it keeps: after an interruption, or for a single step.
 
-interp report latest
-interp report reproduce-ioi/latest --step ioi-map-heads --out heads.html
+Try:
+    interp report latest
+    interp report patch/latest --step sweep --out heads.html
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
+from interp.cli.answering import Maybe
 from interp.errors import InputError, unknown
 from interp.results import load
 from interp.results.describing import RESULT_FILE
@@ -26,7 +28,7 @@ class Config:
     """Which run: "latest", "<experiment>/latest", its path, or a part of its name."""
     step: tuple[str, ...] = ()
     """Only these steps (default: all); `interp runs show` lists them."""
-    out: Path | None = None
+    out: Maybe[Path] = None
     """Where to write the page (default: report-from-results.html in the run)."""
     root: str = "runs"
     """Directory with the runs."""

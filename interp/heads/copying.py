@@ -218,7 +218,7 @@ def _roles(task: PromptPairs, roles: Sequence[str] | None) -> tuple[str, ...]:
 def _ranks(
     model: Any, layer: int, stream: Float[Tensor, "example name d_model"], names: Int[Tensor, "example name"]
 ) -> Int[Tensor, "example sign head name"]:
-    """How many tokens have a higher logit than the name, if the head wrote nothing but its copy of the name.
+    """How many other tokens have at least the logit of the name, if the head wrote nothing but its copy of the name.
 
     Through the model's own norms and biases, since here the whole vocabulary competes.
     """
@@ -243,7 +243,7 @@ def _ranks(
 def _signed_ranks(
     model: Any, written: Float[Tensor, "row d_model"], names: Int[Tensor, " row"]
 ) -> Int[Tensor, "2 row"]:
-    """Ranks among the logits of what was written, and of its opposite.
+    """Ranks among the logits of what was written, and of its opposite; tokens with equal logits share the last rank.
 
     The unembedding is linear: what is negated is the normalised output without the final norm's bias. A soft cap
     changes no rank.
@@ -253,7 +253,8 @@ def _signed_ranks(
     constant = bias @ model.W_U + model.b_U
     ranks = []
     for logits in (constant + linear, constant - linear):
-        ranks.append((logits > logits.gather(1, names[:, None])).sum(1))
+        # The last, so that a head that writes nothing neither copies nor suppresses every name.
+        ranks.append((logits >= logits.gather(1, names[:, None])).sum(1) - 1)
     return torch.stack(ranks)
 
 

@@ -20,7 +20,7 @@ from interp.hooks.partial import embedding_device
 from interp.models import identity
 from interp.results import Axis, Plot, Result, Values, mean_with_interval
 from interp.runs import provenance
-from interp.tasks.prompting import Prompts, as_prompts
+from interp.tasks.prompting import Prompts, as_prompts, has_bos
 
 PASS_TOKENS = 4096
 MEASURES = ("early", "late", "score")
@@ -69,7 +69,8 @@ def in_context_score(
     describe = getattr(prompts, "describe", None)
     return InContextScore(
         values={**means, "per_prompt": per_prompt},
-        settings={"early": early, "late": late, "window": window, "prepend_bos": prepend_bos, "n": len(each)},
+        settings={"early": early, "late": late, "window": window, "n": len(each)}
+        | {"prepend_bos": has_bos(prompts, prepend_bos)},
         provenance=provenance(model=identity(model), task=describe() if describe else None, started=started),
         plots=(
             Plot(

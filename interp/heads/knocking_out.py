@@ -34,7 +34,7 @@ from interp.hooks.partial import embedding_device
 from interp.models import identity
 from interp.results import Axis, Plot, Result, Values, bootstrap_interval
 from interp.runs import progress, provenance
-from interp.tasks.prompting import Prompts, as_prompts
+from interp.tasks.prompting import Prompts, as_prompts, has_bos
 from interp.tasks.repetition import repeated_random_tokens
 
 WAYS = ("zero", "mean", "pattern-preserving")
@@ -98,7 +98,7 @@ def knock_out(
         "draws": [[head_name(head) for head in draw] for draw in draws],
         "layers_matched": matched,
         "excluded": [head_name(head) for head in as_heads(model, exclude)] if exclude else [],
-        "prepend_bos": prepend_bos,
+        "prepend_bos": prepend_bos if prompts is None else has_bos(prompts, prepend_bos),
         **measured.settings,
     }
     describe = getattr(prompts, "describe", None)

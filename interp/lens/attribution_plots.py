@@ -13,9 +13,9 @@ _CAVEAT = (
 _CAPPED = " The logits are those before the model's soft cap or scale."
 _NAMES = {"layer": "layer", "component": "component", "head": "head", "source": "source token"}
 CAPTIONS = {
-    "layer": "What each layer adds to the logit difference by what it writes itself.",
-    "component": "What embedding, attention layers (a) and MLPs (m) add to the logit difference themselves.",
-    "head": "What each attention head adds to the logit difference by what it writes itself.",
+    "layer": "What each layer (attention and MLP of that block) adds to the logit difference by what it writes itself.",
+    "component": "What embedding, attention (a3: of block 3) and MLPs (m3) add to the logit difference themselves.",
+    "head": "What each attention head adds to the logit difference by what it writes itself; its layer is its block.",
     "source": "How much of each head's contribution comes from each token it attends to.",
 }
 

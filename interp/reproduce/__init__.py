@@ -7,6 +7,7 @@ from typing import Any
 
 _NAMES = {
     "Experiment": "experiment",
+    "InductionSettings": "induction_heads",
     "PhaseChangeSettings": "phase_change",
     "phase_change_of_revisions": "phase_change",
     "run_ioi": "indirect_object_identification",
@@ -15,6 +16,7 @@ _NAMES = {
 }
 __all__ = [
     "Experiment",
+    "InductionSettings",
     "PhaseChangeSettings",
     "phase_change_of_revisions",
     "run_induction",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import html as escaping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from interp.results.result import Result
@@ -11,40 +12,46 @@ if TYPE_CHECKING:
 _ROWS = 10
 
 
-def html(result: Result) -> str:
-    """The first figure and the top rows as one piece of HTML that needs no network."""
+def html(result: Result, framed: Callable[[], str]) -> str:
+    """The first figure, as `framed` makes it, and the top rows as one piece of HTML that needs no network."""
     try:
-        figure = _figure_html(result.figure()) if result.plots else ""
+        figure = framed() if result.plots else ""
     except Exception as error:  # a table is better than a traceback in the middle of a notebook
         figure = _note(f"no figure: {error}")
-    return f"<div>{figure}{_rows_html(result)}</div>"
+    return f"<div>{figure}{_words_html(result)}{_rows_html(result)}</div>"
 
 
 def display(result: Result) -> None:
     """Show in IPython through the figure's own display, so that plotly's script is not repeated in every cell."""
-    from IPython import get_ipython  # type: ignore[import-not-found]
-    from IPython.display import HTML  # type: ignore[import-not-found]
+    from IPython import get_ipython
     from IPython.display import display as show
 
     if not hasattr(get_ipython(), "kernel"):  # IPython in a terminal, which cannot show HTML
         print(repr(result))
         return
+
+    def show_html(text: str) -> None:
+        show({"text/html": text, "text/plain": result.kind}, raw=True)  # IPython.display.HTML warns of frames
+
     try:
         figure = result.figure() if result.plots else None
         bundle = getattr(figure, "_repr_mimebundle_", None)
         if bundle is not None:
             show(bundle(), raw=True)  # empty when the user set plotly's renderer to "browser" or none
         elif figure is not None:
-            show(HTML(figure._repr_html_()))
+            show_html(figure._repr_html_())
     except Exception as error:
-        show(HTML(_note(f"no figure: {error}")))
-    show(HTML(_rows_html(result)))
+        show_html(_note(f"no figure: {error}"))
+    show_html(_words_html(result) + _rows_html(result))
 
 
-def _figure_html(figure: Any) -> str:
-    if hasattr(figure, "to_html"):
-        return figure.to_html(full_html=False, include_plotlyjs=True)
-    return figure._repr_html_()
+def _words_html(result: Result) -> str:
+    """What the figure shows, and what to beware of."""
+    if not result.plots:
+        return ""
+    shown = result.plots[0]
+    caveat = f"<br><b>Caveat.</b> {escaping.escape(shown.caveat)}" if shown.caveat else ""
+    return f"<p>{escaping.escape(shown.caption)}{caveat}</p>" if shown.caption or caveat else ""
 
 
 def _rows_html(result: Result) -> str:

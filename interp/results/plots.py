@@ -10,7 +10,7 @@ from interp.errors import InputError, nearest
 from interp.results.axes import Values
 from interp.results.plain import plain
 
-PlotKind = Literal["heatmap", "lines", "bars", "table", "graph", "attention", "text"]
+PlotKind = Literal["heatmap", "lines", "bars", "scatter", "table", "graph", "attention", "text"]
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,11 @@ class Plot:
     values: str
     """Name of the Values that are drawn."""
     x: str | None = None
-    """Name of the horizontal axis."""
+    """Name of the horizontal axis; of a scatter, the axis whose two labels are the coordinates."""
     y: str | None = None
     """Name of the vertical axis (heatmaps; readers of a graph)."""
     series: str | None = None
-    """One line, group of bars, or small heatmap for each label of this axis."""
+    """One line, group of bars, small heatmap or point for each label of this axis."""
     title: str = ""
     caption: str = ""
     """One sentence that says what the figure shows."""

@@ -140,6 +140,13 @@ class Result:
         plot = self.plots[i]
         return viz.view(self, plot) if plot.kind in ("attention", "text") else viz.figure(self, plot)
 
+    def _framed(self) -> str:
+        """The first plot in a frame of its own, for what shows HTML but knows nothing of plotly."""
+        from interp import viz
+
+        figure = self.figure()
+        return (figure if isinstance(figure, viz.View) else viz.figure_view(figure))._repr_html_()
+
     # ---- keeping -------------------------------------------------------------------------------------------------
 
     def save(self, directory: str | Path) -> Path:
@@ -177,7 +184,7 @@ class Result:
         return f"{type(self).__name__}(kind={self.kind!r}){body}"
 
     def _repr_html_(self) -> str:
-        return notebooks.html(self)
+        return notebooks.html(self, self._framed)
 
     def _ipython_display_(self) -> None:
         notebooks.display(self)

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with the time left on a terminal, a plain line now and then anywhere else."""
+"""Progress of long work: a bar on a terminal, a line that changes in a notebook, now and then a line elsewhere."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ class Progress(Generic[T]):
             self._display.update(self.done)
 
     def __enter__(self) -> Progress[T]:
-        on_screen = self._console.is_terminal or self._console.is_jupyter
-        self._display = (_Bar if on_screen else _Lines)(self._console, self.description, self.total)
+        # A notebook first: rich would draw its bars there with widgets, which stay blank in pages made from it.
+        kind = _Cell if self._console.is_jupyter else _Bar if self._console.is_terminal else _Lines
+        self._display = kind(self._console, self.description, self.total)
         return self
 
     def __exit__(
@@ -78,7 +79,7 @@ def progress(
 
     `for batch in progress(batches, "harvesting"):` or `with progress(n_tokens, "harvesting") as bar: bar.advance(512)`.
     `total` helps when the items have no length. Bars may be nested. Where there is no terminal a line is written at
-    most every ten seconds, and one at the end of all work that took more than two.
+    most every ten seconds, and one at the end of all work that took more than two; a notebook's line changes in place.
     """
     if isinstance(items_or_total, int):
         return Progress(None, items_or_total, description, console)
@@ -127,15 +128,18 @@ class _Bar:
 class _Lines:
     """Plain lines for logs."""
 
+    every = LINE_EVERY
+
     def __init__(self, console: Console, description: str, total: int | None) -> None:
         self._console = console
         self._description = description
         self._total = total
         self._began = self._last = time.monotonic()
+        self._shown = False
 
     def update(self, done: int) -> None:
         now = time.monotonic()
-        if now - self._last < LINE_EVERY:
+        if now - self._last < self.every:
             return
         self._last = now
         if not self._total:
@@ -145,13 +149,32 @@ class _Lines:
 
     def end(self, done: int, stopped: bool) -> None:
         seconds = time.monotonic() - self._began
-        if seconds < SILENT_BELOW:
+        if seconds < SILENT_BELOW and not self._shown:
             return
         of = f" of {self._total}" if self._total else ""
         self._write(f"{'stopped at ' if stopped else ''}{done}{of} in {_duration(seconds)}")
 
     def _write(self, text: str) -> None:
-        self._console.print(f"{self._description}: {text}", markup=False, highlight=False, soft_wrap=True)
+        self._shown = True
+        self._say(f"{self._description}: {text}")
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class _Cell(_Lines):
+    """One line in the output of a notebook's cell, written anew every second."""
+
+    every = 1.0
+    _handle: Any = None
+
+    def _say(self, line: str) -> None:
+        from IPython.display import display
+
+        if self._handle is None:
+            self._handle = display({"text/plain": line}, raw=True, display_id=True)
+        else:
+            self._handle.update({"text/plain": line}, raw=True)
 
 
 def _duration(seconds: float) -> str:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import logging
 import re
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
@@ -132,6 +133,8 @@ class Run:
         try:
             if error is None:
                 self.finish()
+            elif not self._finished and isinstance(error, InputError) and _is_empty(self.directory):
+                _remove(self.directory)  # refused before anything was found: nothing to list, to resume or to report
             elif not self._finished:
                 self._note_end(error)
         finally:
@@ -155,8 +158,8 @@ def open_run(experiment: str, config: Mapping[str, Any], root: str | Path = "run
 
     `config` is everything that decides the numbers, as plain data; its hash is part of the directory's name.
     With `resume=False` a new directory is made in any case. Use the run as a context manager: it is finished when the
-    block ends, and notes Ctrl-C and errors. Raises InputError when another process is at work on the same run, and
-    StorageError when the directory cannot be made.
+    block ends, and notes Ctrl-C and errors; an InputError before any result was stored leaves no run behind. Raises
+    InputError when another process is at work on the same run, and StorageError when the directory cannot be made.
     """
     kept = plain(config, "config")
     folder = Path(root).expanduser() / _checked(experiment, "experiment")
@@ -235,6 +238,21 @@ def _clear_unfinished(directory: Path) -> None:
     if not directory.joinpath(RESULT_FILE).exists():
         for left in (*directory.glob(".writing-*"), *directory.glob("arrays-*")):
             left.unlink(missing_ok=True)
+
+
+def _is_empty(directory: Path) -> bool:
+    """Whether a run holds no result and no file of its user's."""
+    own = {CONFIG_FILE, ENVIRONMENT_FILE, RESULTS, LOCK_FILE, logs.LOG_FILE}
+    return {path.name for path in directory.iterdir()} <= own and not any((directory / RESULTS).iterdir())
+
+
+def _remove(directory: Path) -> None:
+    """Take a run away, and its experiment's folder when it was the only one; the refusal matters more than failing."""
+    with contextlib.suppress(OSError):
+        hidden = directory.with_name(f".{directory.name}.refused")
+        directory.rename(hidden)  # at once: a half-removed run would be listed
+        shutil.rmtree(hidden)
+        directory.parent.rmdir()
 
 
 def _is_finished(directory: Path) -> bool:

@@ -3,6 +3,7 @@
 `ioi`, `induction`, `repeated_text`, `greater_than`, `docstring`, `gendered_pronoun`, `subject_verb_agreement` and
 `capital_country` make pairs for any model with a tokenizer that suits them, `for_toy` for the hand-built ones,
 `from_jsonl` and `from_tokens` from a user's own; `metrics` holds the metrics, `task.with_metric(...)` changes one.
+`english_documents`, `english_passages` and `passage_tokens` are real prose that needs no hub.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ _NAMES = {
     "behaviour": "behaving",
     "capital_country": "capitals",
     "docstring": "docstrings",
+    "english_documents": "english_texts",
+    "english_passages": "english_texts",
     "for_toy": "toys",
     "from_jsonl": "jsonl",
     "from_tokens": "token_tensors",
@@ -24,6 +27,7 @@ _NAMES = {
     "greater_than": "greater_than_years",
     "induction": "repetition",
     "ioi": "indirect_objects",
+    "passage_tokens": "english_texts",
     "repeated_random_tokens": "repetition",
     "repeated_text": "repeated_spans",
     "subject_verb_agreement": "agreement",
@@ -35,6 +39,8 @@ __all__ = [
     "behaviour",
     "capital_country",
     "docstring",
+    "english_documents",
+    "english_passages",
     "for_toy",
     "from_jsonl",
     "from_tokens",
@@ -43,6 +49,7 @@ __all__ = [
     "induction",
     "ioi",
     "metrics",
+    "passage_tokens",
     "repeated_random_tokens",
     "repeated_text",
     "subject_verb_agreement",

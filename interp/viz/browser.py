@@ -24,11 +24,13 @@ SELECTORS = {
     "tokens": ".colored-tokens > span",
     "canvases": "canvas",
 }
-_PAINTED = """[...document.querySelectorAll('canvas')].filter((canvas) => {
+# The page and the frames in it: views of a notebook have one each.
+_PAGES = """[document, ...[...document.querySelectorAll('iframe')].map((f) => f.contentDocument).filter(Boolean)]"""
+_PAINTED = f"""{_PAGES}.flatMap((page) => [...page.querySelectorAll('canvas')]).filter((canvas) => {{
   if (!canvas.width || !canvas.height || !canvas.getClientRects().length) return false;
   const pixels = new Uint32Array(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.buffer);
   return pixels.some((pixel) => pixel !== pixels[0]);
-}).length"""
+}}).length"""
 _DRAW = """(async () => {
   if (window.interpViews) await window.interpViews.drawAll();
   await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
@@ -41,8 +43,8 @@ class PageCheck:
     """What a browser saw.
 
     errors: console errors, uncaught exceptions and violations of the page's policy. outside: addresses outside the file
-    that the page asked for, or tried to. counts: elements by name, see SELECTORS, and "painted" canvases. text: the
-    visible text of the page.
+    that the page asked for, or tried to. counts: elements by name, of the page and the frames in it, see SELECTORS, and "painted"
+    canvases. text: the visible text of the page.
     """
 
     errors: tuple[str, ...]
@@ -136,7 +138,8 @@ def _wait_until(session: devtools.Session, expression: str) -> None:
 
 
 def _count(session: devtools.Session, css: str) -> int:
-    return int(session.evaluate(f"document.querySelectorAll({json.dumps(css)}).length"))
+    found = f"{_PAGES}.flatMap((page) => [...page.querySelectorAll({json.dumps(css)})])"
+    return int(session.evaluate(f"{found}.length"))
 
 
 def _resize(session: devtools.Session, width: int, height: int) -> None:

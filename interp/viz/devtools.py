@@ -21,6 +21,7 @@ from interp.errors import InputError
 
 Message = dict[str, Any]
 
+_NO_NAMES = "--host-resolver-rules=MAP * ~NOTFOUND"  # no name resolves: the page has no network
 _FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -36,7 +37,6 @@ _FLAGS = (
     "--mute-audio",
     "--no-first-run",
     "--no-default-browser-check",
-    "--host-resolver-rules=MAP * ~NOTFOUND",  # no name resolves: the page has no network
     "--proxy-server=127.0.0.1:9",  # nor does an address without a name
     # A headless browser has no mouse, and plotly then shows its tool bars all the time: say there is one.
     "--blink-settings=primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4",
@@ -119,14 +119,19 @@ class Session:
 
 
 @contextmanager
-def browse(browser: str, timeout: float | int) -> Iterator[Session]:
-    """A headless browser without a network and with a fresh profile, ended and cleaned away at the end."""
+def browse(browser: str, timeout: float | int, *, loopback: bool = False) -> Iterator[Session]:
+    """A headless browser without a network and with a fresh profile, ended and cleaned away at the end.
+
+    loopback: let it reach servers at 127.0.0.1, and nothing else.
+    """
     profile = tempfile.mkdtemp(prefix="interp-browser-")
     to_browser, our_writing = os.pipe()
     our_reading, from_browser = os.pipe()
     # High numbers, so that putting one pipe at 3 or 4 cannot overwrite the other.
     child_ends = [_high_copy(to_browser), _high_copy(from_browser)]
-    command = [sys.executable, "-c", _BRIDGE, *map(str, child_ends), browser, *_FLAGS, f"--user-data-dir={profile}"]
+    network = f"{_NO_NAMES}, EXCLUDE 127.0.0.1" if loopback else _NO_NAMES
+    flags = (*_FLAGS, network, f"--user-data-dir={profile}")
+    command = [sys.executable, "-c", _BRIDGE, *map(str, child_ends), browser, *flags]
     process = subprocess.Popen(
         command, pass_fds=child_ends, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )

@@ -13,6 +13,7 @@ _DRAWERS = {
     "heatmap": ("heatmaps", "heatmap"),
     "lines": ("lines", "lines"),
     "bars": ("bars", "bars"),
+    "scatter": ("scatters", "scatter"),
     "table": ("tables", "table"),
     "graph": ("graphs", "graph"),
     "attention": ("token_maps", "attention"),

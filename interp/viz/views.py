@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import html
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from interp.viz.pages import fragment, page
+from interp.viz.notebook_setup import shared
+from interp.viz.pages import figure_json, fragment, frame_page, page
 from interp.viz.text import script_json
 
 
@@ -16,8 +18,8 @@ from interp.viz.text import script_json
 class View:
     """One view: which script draws it, what it shows, how high it is, and what was left out.
 
-    painter: "circuitsvis" or "query_key". data: what the painter reads (JSON). height: pixels to reserve. notes:
-    sentences shown below the view.
+    painter: "circuitsvis", "query_key" or "plotly". data: what the painter reads (JSON). height: pixels to reserve.
+    notes: sentences shown below the view.
     """
 
     painter: str
@@ -47,9 +49,7 @@ class View:
     @property
     def html(self) -> str:
         """A page of its own, with the scripts inlined (1.3 MB)."""
-        heading = f"<h1>{html.escape(self.title)}</h1>" if self.title else ""
-        body = f'<div class="standalone">{heading}{self.html_fragment("view")}</div>'
-        return page(self.title or "View", body, [self.painter])
+        return page(self.title or "View", self._body(), [self.painter])
 
     def save(self, path: str | Path) -> Path:
         """Write the page to `path`, at once or not at all."""
@@ -61,8 +61,19 @@ class View:
     def _repr_html_(self) -> str:
         # A frame of its own keeps React and the notebook apart, and its height keeps notebooks from clipping it.
         height = self.height + 40 + (40 if self.title else 0) + 24 * len(self.notes)
-        source = html.escape(self.html, quote=True)
-        return f'<iframe srcdoc="{source}" style="width:100%;height:{height}px;border:0" loading="lazy"></iframe>'
+        inside = frame_page(self.title or "View", self._body(), [self.painter], shared=shared())
+        source = html.escape(inside, quote=True)
+        style = f"width:100%;height:{height}px;border:0"
+        return f'<iframe data-interp srcdoc="{source}" style="{style}" loading="lazy"></iframe>'
+
+    def _body(self) -> str:
+        heading = f"<h1>{html.escape(self.title)}</h1>" if self.title else ""
+        return f'<div class="standalone">{heading}{self.html_fragment("view")}</div>'
+
+
+def figure_view(figure: Any, title: str = "") -> View:
+    """A plotly figure as a view, for what can show a frame but not plotly's own mime type."""
+    return View("plotly", json.loads(figure_json(figure)), int(figure.layout.height or 450), title)
 
 
 def one_component(

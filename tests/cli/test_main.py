@@ -59,8 +59,12 @@ def test_help_is_no_mistake(arguments: list[str], capsys: pytest.CaptureFixture[
 
 
 def test_an_unknown_command_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["pathc"]) == 2
-    assert "there is no command 'pathc'; did you mean 'patch'" in capsys.readouterr().err
+    assert cli.main(["reprot"]) == 2
+    assert "there is no command 'reprot'; did you mean 'report'" in capsys.readouterr().err
+    assert cli.main(["heads", "copyng"]) == 2
+    error = capsys.readouterr().err
+    assert "there is no command 'interp heads copyng'; did you mean 'copying'" in error
+    assert "scores, copying, names, eigenvalues, composition, in-context, knock-out" in error
 
 
 def test_options_reach_the_command(command: ModuleType) -> None:
@@ -75,6 +79,49 @@ def test_help_of_a_command_shows_the_docstrings(command: ModuleType, capsys: pyt
     assert "usage: interp trial" in shown
     assert "Try something." in shown
     assert "How many examples." in shown
+
+
+def test_a_command_may_have_others_under_it(
+    command: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = ModuleType("interp.cli.trial_again", "Try again.")
+    other.Config = Config  # type: ignore[attr-defined]
+    other.main = lambda config: 100 + config.n  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "interp.cli.trial_again", other)
+    monkeypatch.setitem(cli.COMMANDS, "trial again", ("interp.cli.trial_again", "try again"))
+    monkeypatch.setitem(cli.FIRST, "trial", "once")
+    codes = {"": 2, "--n 7": 7, "once --n 7": 7, "again": 102, "again --n 7": 107}
+    assert {given: cli.main(["trial", *given.split()]) for given in codes} == codes
+    with pytest.raises(SystemExit):
+        cli.main(["trial", "--help"])
+    assert "    interp trial again  try again" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        cli.main(["trial", "again", "--help"])
+    assert "usage: interp trial again" in capsys.readouterr().out
+
+
+def test_help_keeps_examples_on_their_lines(
+    command: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    command.__doc__ = """Try something that takes a sentence,
+    `which` goes on in the next line.
+
+    Try:
+
+        interp trial              once
+        interp trial --n 2        twice
+
+    And so on.
+    """
+    with pytest.raises(SystemExit):
+        cli.main(["trial", "--help"])
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    examples = ["    interp trial              once", "    interp trial --n 2        twice"]
+    at = lines.index("Try:")
+    assert lines[at + 1 : at + 5] == [*examples, "", "And so on."]
+    assert "sentence, `which` goes on" in " ".join(lines)
+    assert not any(line.startswith("`which`") for line in lines)
 
 
 def test_a_bad_option_is_a_mistake_of_the_user(command: ModuleType) -> None:

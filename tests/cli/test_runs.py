@@ -44,11 +44,29 @@ def interp(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
 
 def test_ls_lists_the_last_run_first(root: Path, interp: Callable[..., str]) -> None:
     lines = interp("ls", "--root", root).splitlines()
-    assert lines[0].split() == ["status", "experiment", "started", "time", "steps", "settings", "run"]
-    assert [line.split()[:2] for line in lines[1:]] == [["failed", "heads"], ["finished", "ioi"], ["finished", "ioi"]]
+    assert lines[0].split() == ["status", "started", "time", "steps", "run", "settings"]
+    assert [line.split()[0] for line in lines[1:]] == ["failed", "finished", "finished"]
+    assert [name in line for name, line in zip(("heads/", "ioi/", "ioi/"), lines[1:])] == [True] * 3
     assert "model=toy/induction, n=2, ..." in lines[2]
     assert "2 older runs are not listed" in interp("ls", "--root", root, "--n", 1)
     assert "no runs in" in interp("ls", "--root", root / "nothing")
+
+
+def test_ls_fits_an_ordinary_terminal(root: Path, interp: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_run("reproduce-induction", {"model": "smollm2-135m", "quick": True}, root=root) as run:
+        pass
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = interp("ls", "--root", root).splitlines()
+    assert lines[0].split() == ["status", "time", "steps", "run"]
+    assert lines[1].split()[0] == "finished"
+    assert lines[1].endswith(f"reproduce-induction/{run.directory.name}")
+    assert lines[2].strip() == "model=smollm2-135m, quick=True"
+    assert all(len(line) <= 80 for line in lines)
+    assert len(lines) == 1 + 2 * 3 + 1, "a run without settings takes one line"
+    for line in lines:
+        if line.startswith("finished"):  # what is listed can be given back
+            name = line.split()[-1]
+            assert interp("show", name, "--root", root).rstrip().replace("\n", "").endswith(name)
 
 
 def test_show_names_settings_values_and_the_path(root: Path, interp: Callable[..., str]) -> None:

@@ -97,3 +97,5 @@ def test_an_induction_head_that_copies_names_leads() -> None:
     assert found.top_heads("copies", 1) == [(1, 0)]
     assert found.values["share"].sel(sign="copies", layer=1, head=0).data == 1.0
     assert found.values["share"].sel(sign="suppresses", layer=1, head=0).data == 0.0
+    # The other heads write where the logits do not read, so all tokens tie.
+    assert found.values["share"].sel(layer=0).data.max() == 0.0

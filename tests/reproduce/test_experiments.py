@@ -1,4 +1,4 @@
-"""The experiments end to end: on a tiny model in seconds, and on the real one against what is known about it."""
+"""The command `interp reproduce ioi` on the real model, against what is known about it."""
 
 from __future__ import annotations
 
@@ -9,62 +9,15 @@ import pytest
 from rich.console import Console
 
 from interp.cli import reproduce
-from interp.reproduce import run_induction
-from interp.reproduce.induction_heads import InductionSettings
-from interp.runs import open_run
-from interp.viz import Report, check_page, screenshot
-from tests.tiny_models import tiny
-
-
-def test_induction_on_a_tiny_model(tmp_path: Path) -> None:
-    report = Report("tiny")
-    settings = InductionSettings(n=3, length=8, views=1)
-    with open_run("induction", {"n": 3}, root=tmp_path) as run:
-        found = run_induction(tiny("llama"), settings, run, report)
-    table = found.table()
-    assert list(table.what[:2]) == ["loss, first copy", "loss, second copy"]
-    assert ((table.low <= table.value) & (table.value <= table.high)).all()
-    assert set(run.results()) == {"induction-loss", "induction-scores"}
-    page = report.html
-    assert "Attention head scores" in page
-    assert "random tokens" in page
-
-
-def test_an_interrupted_experiment_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C between the steps: the second session computes only what the first one had not."""
-    from interp import heads
-
-    settings = InductionSettings(n=2, length=6, views=1)
-    calls: list[str] = []
-    whole = heads.repeated_loss
-
-    def counted(*args, **options):
-        calls.append("loss")
-        return whole(*args, **options)
-
-    def interrupted(*args, **options):
-        raise KeyboardInterrupt
-
-    def session() -> None:
-        with open_run("induction", {"n": 2}, root=tmp_path) as run:
-            run_induction(tiny("llama"), settings, run, Report("tiny"))
-
-    monkeypatch.setattr(heads, "repeated_loss", counted, raising=False)
-    with monkeypatch.context() as patch:
-        patch.setattr(heads, "scores", interrupted, raising=False)
-        with pytest.raises(KeyboardInterrupt):
-            session()
-    session()
-    assert calls == ["loss"]
-    assert len(list((tmp_path / "induction").iterdir())) == 1
+from interp.viz import check_page, screenshot
 
 
 @pytest.fixture(scope="module")
 def quick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One quick run of both experiments on the real model, through the command."""
+    """One quick run on the real model, through the command."""
     root = tmp_path_factory.mktemp("runs")
-    assert reproduce.main(reproduce.All(quick=True, out=str(root)), Console(quiet=True)) == 0
-    (run,) = (root / "reproduce-all").iterdir()
+    assert reproduce.main(reproduce.Ioi(quick=True, out=str(root)), Console(quiet=True)) == 0
+    (run,) = (root / "reproduce-ioi").iterdir()
     return run
 
 
@@ -72,12 +25,6 @@ def quick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_known_facts_about_the_real_model(quick_run: Path) -> None:
     from interp.results import load
 
-    loss = load(quick_run / "results" / "induction-loss").values["copies"].data
-    assert 13.5 < loss[0] < 15.0
-    assert 2.3 < loss[1] < 4.0
-    scores = load(quick_run / "results" / "induction-scores").sel(kind="induction").values["score"].data
-    assert scores[18, 6] > 0.8
-    assert (scores >= 0.4).sum() == 8
     behaviour = load(quick_run / "results" / "ioi-behaviour").sel(side="clean")
     assert 4.2 < behaviour.sel(measure="logit_difference").values["mean"].data < 6.0
     heads = load(quick_run / "results" / "ioi-heads").to_frame().sort_values("value")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from types import ModuleType, SimpleNamespace
 
 import pytest
@@ -12,9 +13,16 @@ from interp.results import Axis, Result, Values
 
 def test_a_notebook_shows_the_figure_and_the_top_rows(result: Result) -> None:
     shown = result._repr_html_()
-    assert "Plotly.newPlot" in shown
+    assert "data-draw=&quot;plotly&quot;" in shown
     assert "<th>layer</th>" in shown
     assert "<script src=" not in shown
+    assert len(shown) < 2_300_000  # plotly.js is packed
+
+
+def test_caption_and_caveat_stand_below_the_figure(result: Result, make: Callable[..., Result]) -> None:
+    plot = replace(result.plots[0], caption="What <it> shows.", caveat="Beware.")
+    shown = make(dict(result.values), plots=(plot,))._repr_html_()
+    assert "<p>What &lt;it&gt; shows.<br><b>Caveat.</b> Beware.</p>" in shown
 
 
 def test_without_a_drawing_room_the_table_remains(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +55,6 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, bool]]:
     """What IPython was asked to show, without IPython."""
     calls: list[tuple[object, bool]] = []
     display = ModuleType("IPython.display")
-    display.HTML = str  # type: ignore[attr-defined]
     display.display = lambda what, raw=False: calls.append((what, raw))  # type: ignore[attr-defined]
     package = ModuleType("IPython")
     package.get_ipython = lambda: SimpleNamespace(kernel=None)  # type: ignore[attr-defined]
@@ -63,7 +70,8 @@ def test_ipython_draws_the_figure_in_its_own_way(
     monkeypatch.setattr(Result, "figure", lambda _: SimpleNamespace(_repr_mimebundle_=lambda: bundle))
     result._ipython_display_()
     assert shown[0] == (bundle, True)
-    assert "<th>layer</th>" in str(shown[1][0])
+    assert shown[1][1]
+    assert "<th>layer</th>" in shown[1][0]["text/html"]  # type: ignore[index]
 
 
 def test_ipython_in_a_terminal_gets_text(
@@ -92,7 +100,7 @@ def test_ipython_shows_views_by_their_html_and_the_table_when_drawing_fails(
     result._ipython_display_()
     monkeypatch.setattr(Result, "figure", fail)
     result._ipython_display_()
-    pieces = [str(what) for what, _ in shown]
+    pieces = [what["text/html"] for what, _ in shown]  # type: ignore[index]
     assert pieces[0] == "<iframe>"
     assert "no figure: no ink" in pieces[2]
     assert "<th>layer</th>" in pieces[1]

@@ -45,6 +45,25 @@ def test_without_a_terminal_a_line_now_and_then_and_one_at_the_end(clock: Clock,
     ]
 
 
+def test_a_notebook_has_one_line_that_changes(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[tuple[str, str]] = []
+
+    class Handle:
+        def update(self, bundle: dict[str, str], raw: bool) -> None:
+            said.append(("changed", bundle["text/plain"]))
+
+    def display(bundle: dict[str, str], raw: bool, display_id: bool) -> Handle:
+        said.append(("new", bundle["text/plain"]))
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    for _ in progress(range(3), "maps", console=Console(file=io.StringIO(), force_jupyter=True)):
+        clock.now += 0.6
+    assert said == [("new", "maps: 2 of 3 (66 %), 1 s left"), ("changed", "maps: 3 of 3 in 2 s")]
+    assert list(progress(range(3), "short", console=Console(file=io.StringIO(), force_jupyter=True))) == [0, 1, 2]
+    assert len(said) == 2
+
+
 def test_short_work_is_silent(clock: Clock, plain: Console) -> None:
     assert list(progress(range(3), "short", console=plain)) == [0, 1, 2]
     assert lines(plain) == []

@@ -25,6 +25,10 @@ def never() -> Result:
     raise AssertionError("this step was finished before")
 
 
+def refuse() -> Result:
+    raise InputError("there is no layer 9")
+
+
 def events(directory: Path) -> list[str]:
     return [entry["event"] for entry in logs.read(directory / "log.jsonl")]
 
@@ -66,6 +70,36 @@ def test_an_error_is_noted_and_comes_through(tmp_path: Path) -> None:
     with open_run("ioi", CONFIG, root=tmp_path) as again:
         again.step("heads", make_result)
     assert again.directory == run.directory
+
+
+def test_a_refusal_before_anything_was_found_leaves_nothing(tmp_path: Path) -> None:
+    with open_run("ioi", CONFIG | {"n": 5}, root=tmp_path) as other:
+        other.step("heads", make_result)
+    for experiment in ("ioi", "lens"):
+        with (
+            pytest.raises(InputError, match="no layer 9") as caught,
+            open_run(experiment, CONFIG, root=tmp_path) as run,
+        ):
+            run.step("heads", lambda: refuse())
+        assert not run.directory.exists()
+        assert not hasattr(caught.value, "__notes__")
+    assert find_run("latest", tmp_path) == other.directory
+    assert [path.name for path in tmp_path.rglob("*") if path.parent == tmp_path] == ["ioi"]
+    assert list((tmp_path / "ioi").iterdir()) == [other.directory]
+
+
+def test_a_refusal_keeps_what_was_found_before(tmp_path: Path) -> None:
+    with pytest.raises(InputError), open_run("ioi", CONFIG, root=tmp_path) as run:  # noqa: PT012
+        run.step("heads", make_result)
+        refuse()
+    assert list_runs(tmp_path)[0].status == "failed"
+    with pytest.raises(InputError), open_run("ioi", CONFIG | {"n": 5}, root=tmp_path) as other:  # noqa: PT012
+        other.path("notes.txt").write_text("mine")
+        refuse()
+    assert (other.directory / "notes.txt").read_text() == "mine"
+    with open_run("ioi", CONFIG, root=tmp_path) as again:
+        assert again.directory == run.directory
+        again.step("heads", never)
 
 
 def test_a_finished_run_and_other_settings_get_a_new_directory(tmp_path: Path) -> None:

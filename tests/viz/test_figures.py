@@ -129,6 +129,49 @@ def test_bars_with_long_names_lie_on_their_side(make: Make) -> None:
     assert trace.orientation == "h"
 
 
+def scatter_of(make: Make, data: torch.Tensor, **options: Any) -> Any:
+    names = [f"set {i}" for i in range(len(data))]
+    named = {name: values(data + by, "logits", which=names, side=["F(M)", "F(C)"])
+             for name, by in (("v", 0.0), ("l", -0.5), ("h", 0.25))}  # fmt: skip
+    return figure(make(named), Plot("scatter", "v", x="side", series="which", low="l", high="h", options=options))
+
+
+def test_a_scatter_has_both_coordinates_and_both_intervals(make: Make) -> None:
+    data = numbers(5, 2)
+    families = {"set 0": "a", "set 1": "b", "set 2": "a", "set 3": "b", "set 4": "a"}
+    drawn = scatter_of(make, data, families=families, named=["set 1", "set 4"], diagonal="equal")
+    a, b = drawn.data
+    assert (a.name, b.name) == ("a", "b")
+    assert np.allclose(a.x, data[[0, 2, 4], 0].numpy())
+    assert np.allclose(b.y, data[[1, 3], 1].numpy())
+    for bars in (a.error_x, a.error_y):
+        assert np.allclose(bars.array, 0.25)
+        assert np.allclose(bars.arrayminus, 0.5)
+    assert list(a.text) == ["", "", "set 4"]
+    assert list(b.text) == ["set 1", ""]
+    assert "F(C): <b>" in a.hovertext[0]
+    assert theme.interval(float(data[0, 1]) - 0.5, float(data[0, 1]) + 0.25) in a.hovertext[0]
+    (line,) = drawn.layout.shapes
+    assert (line.x0, line.x1) == (line.y0, line.y1) == tuple(drawn.layout.xaxis.range)
+    assert drawn.layout.xaxis.title.text == "F(M) (logits)"
+
+
+def test_names_in_a_scatter_keep_away_from_each_other_and_from_the_edge(make: Make) -> None:
+    data = torch.tensor([[0.0, 0.0], [0.05, 0.01], [10.0, 5.0], [0.0, 10.0]])
+    names = [f"a set of heads with a long name, {i}" for i in range(4)]
+    result = make({"v": values(data, which=names, side=["x", "y"])})
+    (trace,) = figure(result, Plot("scatter", "v", x="side", series="which")).data
+    assert len({trace.textposition[0], trace.textposition[1]}) == 2
+    assert trace.textposition[2].endswith("left")
+    assert trace.textposition[3].endswith("right")
+
+
+def test_a_scatter_of_other_than_two_coordinates_is_refused(make: Make) -> None:
+    result = make({"v": values(numbers(4, 3), which=4, side=3)})
+    with pytest.raises(InputError, match="two numbers a point"):
+        figure(result, Plot("scatter", "v", x="side", series="which"))
+
+
 def test_a_table_writes_its_intervals(heatmap: Result) -> None:
     plot = Plot("table", "effect", x="position", y="layer", low="low", high="high")
     cells = figure(heatmap, plot).data[0].cells.values
@@ -204,6 +247,8 @@ def test_no_token_becomes_markup_in_any_figure(make: Make, attention: Result, te
     result = make({"v": values(numbers(8), "<b>", token=HOSTILE)})
     kinds = ("heatmap", "lines", "bars", "table")
     drawn = [figure(attention), figure(text), *(figure(result, Plot(kind, "v", title="<b>")) for kind in kinds)]
+    points = make({"v": values(numbers(8, 2), "<b>", which=HOSTILE, side=["<i>", "y"])})
+    drawn.append(figure(points, Plot("scatter", "v", x="side", series="which", title="<b>")))
     ours = ("<b>", "</b>", "<br>", "<extra>", "</extra>")
     for one in drawn:
         strings = json.dumps(one.to_plotly_json(), default=str)

@@ -216,7 +216,12 @@ def test_a_notebook_gets_a_frame_with_a_height(attention: Result) -> None:
     assert re.search(r"height:\d{3,}px", frame)
     source = re.search(r'srcdoc="([^"]*)"', frame)
     assert source is not None
-    assert html.unescape(source[1]) == made.html
+    inside = html.unescape(source[1])
+    assert made.html_fragment("view") in inside
+    assert data_of(inside) == data_of(made.html)
+    assert "interpPacked" in inside
+    assert BUNDLE not in inside  # it is packed
+    assert not LOADS.search(markup(inside))
     assert frame.count("<") == 2
 
 

@@ -82,11 +82,12 @@
     return drawn;
   };
 
-  const draw = async (view) => {
-    if (view.dataset.state) return;
+  const paint = async (view) => {
     view.dataset.state = "drawing";
     try {
       const data = JSON.parse(document.getElementById(view.id + "-data").textContent);
+      if (window.interpLibrary) await window.interpLibrary(view.dataset.draw); // in a notebook, see library.js
+      view.replaceChildren();
       await painters[view.dataset.draw](view, data);
       view.dataset.state = "drawn";
       setTimeout(fit, 300); // charts take their final size a few frames after they appear
@@ -95,6 +96,11 @@
       view.append(element("p", "failed", "This view could not be drawn: " + error.message));
       console.error(error);
     }
+  };
+  const begun = new WeakMap();
+  const draw = (view) => {
+    if (!begun.has(view)) begun.set(view, paint(view));
+    return begun.get(view);
   };
 
   // In a notebook the page sits in a frame: the frame grows to what was drawn, and never shrinks, so that charts which
@@ -110,15 +116,24 @@
   };
 
   const views = () => [...document.querySelectorAll("[data-draw]")];
-  const drawAll = () => Promise.all(views().map(draw));
-  window.interpViews = { painters, element, choosers, drawAll };
 
-  document.addEventListener("DOMContentLoaded", () => {
-    const near = new IntersectionObserver(
-      (entries) => entries.filter((e) => e.isIntersecting).forEach((e) => (near.unobserve(e.target), draw(e.target))),
-      { rootMargin: "700px" },
-    );
-    views().forEach((view) => near.observe(view));
-  });
+  // Frames of a notebook wait until they are scrolled to.
+  const drawFrame = async (frame) => {
+    frame.loading = "eager";
+    while (!frame.contentWindow?.interpViews) await new Promise((done) => setTimeout(done, 50));
+    await frame.contentWindow.interpViews.drawAll();
+  };
+  const frames = () => [...document.querySelectorAll("iframe[data-interp]")];
+  const drawAll = () => Promise.all([...views().map(draw), ...frames().map(drawFrame)]);
+
+  const near = new IntersectionObserver(
+    (entries) => entries.filter((e) => e.isIntersecting).forEach((e) => (near.unobserve(e.target), draw(e.target))),
+    { rootMargin: "700px" },
+  );
+  const watch = () => views().forEach((view) => begun.has(view) || near.observe(view));
+  window.interpViews = { painters, element, choosers, drawAll, watch };
+
+  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", watch);
+  else watch();
   window.addEventListener("beforeprint", drawAll);
 })();

@@ -1,0 +1,35 @@
+"""Asking a model what it may not be able to answer: an experiment goes on, and its report says why it did not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from interp.errors import InputError
+from interp.reproduce.experiment import Experiment
+from interp.results import Result, Values
+from interp.viz.theme import interval, number
+
+R = TypeVar("R", bound=Result)
+
+
+def ask(experiment: Experiment, name: str, compute: Callable[[], R]) -> tuple[R | None, str]:
+    """The step's result and "", or None and a sentence that says why this model has none.
+
+    Only an InputError counts as an answer of that kind (no tokenizer, a context too short, heads that cannot be read
+    from the weights ...); whatever else goes wrong comes through.
+    """
+    try:
+        return experiment.step(name, compute), ""
+    except InputError as error:
+        return None, f"Not measured here: {error}."
+
+
+def with_interval(value: Values, low: Values, high: Values) -> str:
+    """ "9.95 [9.55, 10.3]" of three numbers without axes, as the figures write them."""
+    return f"{number(float(value.data))} {interval(float(low.data), float(high.data))}"
+
+
+def several(n: int, what: str) -> str:
+    """ "1 head", "8 heads"."""
+    return f"{n} {what}{'s' * (n != 1)}"

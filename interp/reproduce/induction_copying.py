@@ -1,0 +1,209 @@
+"""Do the heads that look like induction heads also copy? Their copying and eigenvalue scores beside all others'.
+
+Olsson et al. 2022 define an induction head by both: prefix matching (where it looks) and copying (what it writes).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, ClassVar
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp import heads
+from interp.heads import CopyingScores, EigenvalueScores
+from interp.hooks.head_names import Head, head_name
+from interp.models import identity
+from interp.reproduce.asking import ask, several, with_interval
+from interp.reproduce.detected_heads import Detected
+from interp.reproduce.experiment import Experiment
+from interp.results import Axis, Plot, Result, Values, bootstrap_interval
+from interp.runs import provenance
+from interp.tasks.wording import ordinary_tokens
+from interp.viz.theme import interval, number
+
+READS = {"embedding": "embedding", "first_block": "after block 0", "stream": "in place"}
+LENGTH = 25
+"""Tokens of a sample, as in the paper."""
+EIGENVALUES = "OV eigenvalues"
+
+
+class InductionCopying(Result):
+    """rank, low, high [measure, group]: mean rank of a group's heads among all heads of the model, 0 (lowest) to 1
+    (highest), 0.5 for heads chosen blindly, with its 95 % interval over heads. ranks, scores [measure, head]: of every
+    head. copying [reads, layer, head]: copying scores by what the head is taken to read.
+    """
+
+    kind: ClassVar[str] = "induction_copying"
+
+
+def tell_copying(experiment: Experiment, found: Detected, n: int, seed: int) -> None:
+    """Copying and eigenvalue scores of the induction heads against all others, into the report."""
+    model, noun = experiment.model, found.noun("induction")
+    length = min(LENGTH, len(ordinary_tokens(model)))
+    copying: dict[str, CopyingScores] = {}
+    eigenvalues, why_not = ask(experiment, "eigenvalues", lambda: heads.eigenvalue_scores(model, "OV"))
+    for reads in READS if eigenvalues is not None else ():
+        one, why_not = ask(
+            experiment,
+            f"copying-{reads.replace('_', '-')}",
+            lambda reads=reads: heads.copying_scores(model, n=n, length=length, seed=seed, reads=reads),  # type: ignore[misc]
+        )
+        if one is None:
+            break
+        copying[reads] = one
+    title, asked = "Induction: do these heads copy?", _asked(n, length)
+    if eigenvalues is None or len(copying) < len(READS):
+        experiment.report.section(title, asked + why_not)
+        return
+    compared = experiment.step("copying-compared", lambda: compare_copying(model, copying, eigenvalues, found))
+    experiment.report.section(title, f"{asked}\n\n{_finding(compared, noun)}").add(compared)
+    experiment.report.add(
+        _table(found, copying, eigenvalues, compared),
+        caption=f"Each {noun}: its copying scores with their 95 % intervals over samples, its eigenvalue score, and in "
+        "parentheses the share of the other heads that score higher.",
+    )
+    for measure in compared.values["rank"].axis("measure").labels[:2]:
+        at = compared.sel(measure=measure, group="these heads").values
+        name, n_heads = f"rank in copying ({measure}), {noun}s", len(found.asked("induction"))
+        experiment.number(name, at["rank"], at["low"], at["high"], n_heads)
+
+
+def _asked(n: int, length: int) -> str:
+    return (
+        "A head that looks at what followed is of use only if it writes the token it finds there. For every head and "
+        f"{n} samples of {length} random tokens: of what it raises among those tokens, attending to one of them, the "
+        "share that goes to that very token, scaled to −1 ... 1. The paper lets the head read the bare embedding; "
+        "since many models change a token much before a late head reads it, the same is asked of the stream after the "
+        "first block and of the stream as the head finds it (in place). The eigenvalue score asks the weights alone: 1 "
+        "where every direction that a head's OV circuit reads comes out as itself. "
+    )
+
+
+def compare_copying(
+    model: Any, copying: Mapping[str, CopyingScores], eigenvalues: EigenvalueScores, found: Detected
+) -> InductionCopying:
+    """Every head's rank in every measure, averaged over induction heads, other detected heads, and the rest."""
+    started = datetime.now()
+    by_reading = torch.stack([one.values["score"].data for one in copying.values()])
+    scores = torch.cat([by_reading.flatten(1), eigenvalues.values["score"].sel(circuit="OV").data.flatten()[None]])
+    measures = Axis("measure", (*(READS[name] for name in copying), EIGENVALUES))
+    layers, of_layer = next(iter(copying.values())).values["score"].axes
+    every = [divmod(i, len(of_layer)) for i in range(len(layers) * len(of_layer))]
+    names = Axis("head", tuple(head_name(head) for head in every))
+    ranks = _ranks(scores)
+    members = groups_of(found, every)
+    bounds = [bootstrap_interval(ranks[:, rows], 1) for rows in members.values()]
+    axes = (measures, Axis("group", tuple(members)))
+    seen = next(iter(copying.values()))
+    return InductionCopying(
+        values={
+            "rank": Values(torch.stack([ranks[:, rows].mean(1) for rows in members.values()], 1), axes, "rank"),
+            "low": Values(torch.stack([low for low, _ in bounds], 1), axes, "rank"),
+            "high": Values(torch.stack([high for _, high in bounds], 1), axes, "rank"),
+            "ranks": Values(ranks, (measures, names), "rank"),
+            "scores": Values(scores, (measures, names)),
+            "copying": Values(by_reading, (Axis("reads", measures.labels[:-1]), layers, of_layer), "score"),
+        },
+        settings={
+            **seen.settings,
+            "reads": list(copying),
+            "groups": {name: [names.labels[i] for i in rows] for name, rows in members.items()},
+        },
+        provenance=provenance(model=identity(model), seed=seen.provenance.seed, started=started),
+        plots=_plots({name: len(rows) for name, rows in members.items()}),
+    )
+
+
+def groups_of(found: Detected, every: list[Head]) -> dict[str, list[int]]:
+    """Indices into `every` of the induction heads, of other detected heads, and of all the rest; no empty group."""
+    chosen, detected = set(found.asked("induction")), set(found.every())
+    groups = {
+        "these heads": [i for i, head in enumerate(every) if head in chosen],
+        "other detected": [i for i, head in enumerate(every) if head in detected - chosen],
+        "all others": [i for i, head in enumerate(every) if head not in detected | chosen],
+    }
+    return {name: rows for name, rows in groups.items() if rows}
+
+
+def _ranks(scores: Float[Tensor, "measure head"]) -> Float[Tensor, "measure head"]:
+    """Share of the other heads below, ties counted half; NaN (a circuit of zeros) in the middle."""
+    known = scores.nan_to_num(nan=float(scores.nanmean()))
+    below = (known[:, :, None] > known[:, None, :]).float().sum(-1)
+    equal = (known[:, :, None] == known[:, None, :]).float().sum(-1) - 1
+    return (below + equal / 2) / max(scores.shape[1] - 1, 1)
+
+
+def _plots(sizes: Mapping[str, int]) -> tuple[Plot, Plot]:
+    words = ", ".join(f"{name} ({n})" for name, n in sizes.items())
+    return (
+        Plot(
+            "bars",
+            "rank",
+            x="measure",
+            series="group",
+            title="How the heads rank in copying",
+            caption=f"Mean rank among all heads, with 95 % intervals over heads: {words}. The first three groups of "
+            "bars are copying scores, by what the head reads.",
+            caveat="The direct path only: what later layers make of a head's output does not count.",
+            low="low",
+            high="high",
+            options={"y_label": "mean rank (0 lowest, 1 highest)", "references": {"chosen blindly": 0.5}},
+        ),
+        Plot(
+            "heatmap",
+            "copying",
+            x="head",
+            y="layer",
+            series="reads",
+            title="Copying scores of all heads, by what the head reads",
+            caption="1: all that a head raises, attending to a random token, is that token's own logit; −1: it never "
+            "raises it.",
+            options={"colour_range": [-1, 1], "colour_label": "score"},
+        ),
+    )
+
+
+def _finding(compared: InductionCopying, noun: str) -> str:
+    """One sentence a measure says: how the induction heads rank."""
+    at = compared.sel(group="these heads").values
+    parts = []
+    for measure in at["rank"].axis("measure").labels:
+        one = [at[name].sel(measure=measure) for name in ("rank", "low", "high")]
+        parts.append(f"{with_interval(*one)} ({measure})")
+    n = len(compared.settings["groups"]["these heads"])
+    first, rest = float(at["rank"].data[0]), float(at["rank"].data[1:].max())
+    better = "The paper's reading understates them here. " if rest > first + 0.1 else ""
+    return (
+        f"Mean rank of {several(n, noun)} among all heads, where 0.5 is nothing special: {', '.join(parts)}. {better}"
+    )
+
+
+def _table(
+    found: Detected,
+    copying: Mapping[str, CopyingScores],
+    eigenvalues: EigenvalueScores,
+    compared: InductionCopying,
+) -> pd.DataFrame:
+    rows = []
+    for layer, head in found.asked("induction"):
+        row = {"head": head_name((layer, head))}
+        for reads, one in copying.items():
+            at = one.sel(layer=layer, head=head).values
+            rank = compared.values["ranks"].sel(measure=READS[reads], head=row["head"]).data
+            row[f"copying, {READS[reads]}"] = _cell(
+                float(at["score"].data), interval(float(at["low"].data), float(at["high"].data)), 1 - float(rank)
+            )
+        value = eigenvalues.values["score"].sel(circuit="OV", layer=layer, head=head).data
+        rank = compared.values["ranks"].sel(measure=EIGENVALUES, head=row["head"]).data
+        row[EIGENVALUES] = _cell(float(value), "", 1 - float(rank))
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _cell(score: float, bounds: str, above: float) -> str:
+    return " ".join(part for part in (number(score), bounds, f"(top {max(above, 0.001):.1%})") if part)

@@ -1,0 +1,34 @@
+"""`IoiSettings`: what decides the numbers of the IOI experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class IoiSettings:
+    """What decides the numbers.
+
+    n: prompt pairs for behaviour, lens, attribution, attention and backups. n_maps: pairs for the patching maps. seed:
+    of the prompts. prepend_bos: begin with BOS. corruption: of the patching maps. n_logits, n_queries, n_values,
+    n_keys: pairs for the paths into the logits, the name movers' queries, the S-inhibition heads' values and the
+    induction heads' keys (a pair costs the more the earlier the receivers' position is). n_copying: prompts whose names
+    the heads are asked to copy. n_random: prompts of random tokens for the head scores.
+    """
+
+    n: int = 120
+    n_maps: int = 16
+    seed: int = 0
+    prepend_bos: bool = False
+    corruption: str = "abc"
+    n_logits: int = 32
+    n_queries: int = 16
+    n_values: int = 8
+    n_keys: int = 8
+    n_copying: int = 10
+    n_random: int = 8
+
+    @classmethod
+    def quick(cls) -> IoiSettings:
+        """The same questions in a quarter of the time: fewer prompts, wider intervals."""
+        return cls(n=30, n_maps=4, n_logits=8, n_queries=6, n_values=4, n_keys=4, n_copying=3, n_random=2)
