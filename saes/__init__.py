@@ -19,10 +19,11 @@ _NAMES = {
     "Standard": "saes.architectures",
     "TopK": "saes.architectures",
     "TrainingRun": "saes.training.training_run",
+    "evaluate": "saes.evals.evaluating",
     "fit": "saes.training.fitting",
     "load": "saes.loading",
 }
-_ROOMS = ("activations", "architectures", "formats", "kernels", "training")
+_ROOMS = ("activations", "architectures", "evals", "formats", "kernels", "training")
 
 
 def __getattr__(name: str) -> Any:

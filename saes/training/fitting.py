@@ -18,8 +18,9 @@ from interp.errors import InputError, unknown
 from interp.models import resolve_device
 from interp.runs import Run, open_run
 from saes.activations.streams import Stream, TensorStream
-from saes.architectures import Dictionary, DictionaryConfig
+from saes.architectures import DictionaryConfig
 from saes.architectures.normalisation import fit_normalisation
+from saes.evals.fidelity import fidelity
 from saes.kernels.calibration import Plan, calibrate
 from saes.training.engine import Engine, EngineSettings
 from saes.training.loop import Loop, run_loop
@@ -155,7 +156,7 @@ def _train(
         x = held_out[trainee.site]
         if not len(x):
             return {}
-        return {f"held_out_{name}": value for name, value in fidelity(trainee.finished(), x).items()}
+        return {f"held_out_{name}": value for name, value in fidelity(trainee.finished(), x).measures().items()}
 
     loop = Loop(
         settings.n_steps,
@@ -192,15 +193,3 @@ def make_trainees(
         plan.apply()
         trainees.append(Trainee(name, site, Engine(dictionary, settings.engine, plan), normalisation))
     return trainees
-
-
-@torch.no_grad()
-def fidelity(dictionary: Dictionary, x: Tensor, chunk: int = 2048) -> dict[str, float]:
-    """Explained variance, 1 − Σ‖x − x̂‖² / Σ‖x − mean(x)‖² over all of x, and the mean number of active latents."""
-    error = active = 0.0
-    for part in x.split(chunk):
-        out = dictionary(part)
-        error += float((out.reconstruction - part).double().square().sum())
-        active += float((out.latents > 0).sum())
-    variance = float((x - x.mean(0)).double().square().sum())
-    return {"explained_variance": 1 - error / variance if variance else 0.0, "l0": active / len(x)}
