@@ -18,10 +18,12 @@ _NAMES = {
     "Matryoshka": "saes.architectures",
     "Standard": "saes.architectures",
     "TopK": "saes.architectures",
+    "TrainConfig": "saes.training.config",
     "TrainingRun": "saes.training.training_run",
     "evaluate": "saes.evals.evaluating",
     "fit": "saes.training.fitting",
     "load": "saes.loading",
+    "train": "saes.training.training",
 }
 _ROOMS = ("activations", "architectures", "evals", "formats", "kernels", "training")
 

@@ -58,6 +58,21 @@ class Normalisation:
             return _with_activations_in_input_units(made, 1 / self.scale).fold()
         return made.fold()
 
+    @torch.no_grad()
+    def unfold_into(self, given: Dictionary, target: Dictionary) -> None:
+        """Give `target`, which sees normalised activations, the weights of a dictionary for activations as they are."""
+        if self.matrix is not None:
+            raise InputError("a warm start cannot be combined with whitening; use normalise: mean-norm")
+        if not (given.config.apply_b_dec_to_input and target.config.apply_b_dec_to_input):
+            raise InputError("a warm start needs apply_b_dec_to_input: true on both sides")
+        target.encoder.copy_(given.encoder)
+        target.decoder.copy_(given.decoder)
+        target.b_enc.copy_(given.b_enc * self.scale)
+        target.b_dec.copy_((given.b_dec - self.mean.to(given.b_dec)) * self.scale)
+        own, other = getattr(target, "threshold", None), getattr(given, "threshold", None)
+        if own is not None and other is not None:
+            own.copy_(other * self.scale if own.ndim else other.mean() * self.scale)
+
     def _matrices(self, like: Tensor) -> tuple[Tensor, Tensor]:
         if self.matrix is None or self.inverse is None:
             eye = torch.eye(like.shape[1], device=like.device, dtype=like.dtype)

@@ -18,7 +18,7 @@ from interp.errors import InputError, unknown
 from interp.models import resolve_device
 from interp.runs import Run, open_run
 from saes.activations.streams import Stream, TensorStream
-from saes.architectures import DictionaryConfig
+from saes.architectures import Dictionary, DictionaryConfig
 from saes.architectures.normalisation import fit_normalisation
 from saes.evals.fidelity import fidelity
 from saes.kernels.calibration import Plan, calibrate
@@ -54,6 +54,8 @@ class FitSettings:
     """Optimiser, and when a latent counts as dead."""
     log_every: int = 50
     """Steps between two lines of the log."""
+    evaluate_every: int = 0
+    """Steps between two measurements on held-out activations (0: at the end only)."""
     checkpoint_minutes: float = 5.0
     """Minutes between two checkpoints."""
 
@@ -92,14 +94,14 @@ def fit(
     wanted = [configs] if isinstance(configs, DictionaryConfig) else list(configs)
     named = name_all(wanted, stream.widths)
     if out is None:
-        return _train(named, stream, settings, where, None, dict(metadata or {}))
+        return train_named(named, stream, settings, where, None, metadata or {})
     config = {
         "dictionaries": {name: {"site": site, **kind.to_dict()} for name, (site, kind) in named.items()},
         "settings": asdict(settings),
         "data": stream.describe(),
     }
     with open_run("fit-dictionaries", config, root=out) as run:
-        return _train(named, stream, settings, where, run, dict(metadata or {}))
+        return train_named(named, stream, settings, where, run, metadata or {})
 
 
 def _settings(options: Mapping[str, Any]) -> FitSettings:
@@ -134,15 +136,18 @@ def name_all(configs: Sequence[DictionaryConfig], widths: Mapping[str, int]) -> 
     return named
 
 
-def _train(
+def train_named(
     named: Mapping[str, tuple[str, DictionaryConfig]],
     stream: Stream,
     settings: FitSettings,
     device: torch.device,
     run: Run | None,
-    metadata: dict[str, Any],
+    metadata: Mapping[str, Any],
+    *,
+    started: Dictionary | None = None,
 ) -> TrainingRun:
-    trainees = make_trainees(named, stream, settings, device)
+    """Train dictionaries by name, each at its site: (site, configuration). started: one to begin from, where it fits."""
+    trainees = make_trainees(named, stream, settings, device, started)
     held_out = stream.held_out(SAMPLE)
     result = TrainingRun({}, None if run is None else run.directory)
 
@@ -156,25 +161,34 @@ def _train(
         x = held_out[trainee.site]
         if not len(x):
             return {}
-        return {f"held_out_{name}": value for name, value in fidelity(trainee.finished(), x).measures().items()}
+        found = fidelity(trainee.finished(), x)
+        result.firing[trainee.name] = found.firing
+        return {f"held_out_{name}": value for name, value in found.measures().items()}
 
     loop = Loop(
         settings.n_steps,
         settings.batch_size,
         settings.schedule,
         log_every=settings.log_every,
+        evaluate_every=settings.evaluate_every,
         checkpoint_minutes=settings.checkpoint_minutes,
     )
     run_loop(trainees, stream, loop, result.directory, report=report, evaluate=evaluate)
     for trainee in trainees:
         dictionary = trainee.finished()
-        dictionary.metadata = {"hook_name": trainee.site, **metadata, **dictionary.metadata}
+        dictionary.metadata = {"hook_name": trainee.site, **metadata}
         result.dictionaries[trainee.name] = dictionary
+        if trainee.name not in result.firing:
+            evaluate(trainee)
     return result
 
 
 def make_trainees(
-    named: Mapping[str, tuple[str, DictionaryConfig]], stream: Stream, settings: FitSettings, device: torch.device
+    named: Mapping[str, tuple[str, DictionaryConfig]],
+    stream: Stream,
+    settings: FitSettings,
+    device: torch.device,
+    started: Dictionary | None = None,
 ) -> list[Trainee]:
     """Fresh dictionaries, each with a plan measured for its size and a normalisation fitted to its site."""
     sample = stream.sample(SAMPLE)
@@ -189,6 +203,8 @@ def make_trainees(
         dictionary = config.build(generator).to(device)
         with torch.no_grad():
             dictionary.b_dec.copy_(normalisation.apply(sample[site]).mean(0))
+        if started is not None and (started.d_in, started.d_sae) == (config.d_in, config.d_sae):
+            normalisation.unfold_into(started, dictionary)
         plan = settings.plan or calibrate(config.d_in, config.d_sae, device, settings.precision)
         plan.apply()
         trainees.append(Trainee(name, site, Engine(dictionary, settings.engine, plan), normalisation))

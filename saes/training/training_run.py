@@ -7,20 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from torch import Tensor
 
 from interp.errors import InputError
 from saes.architectures import Dictionary
+from saes.evals.evaluating import DictionaryEvaluation
 
 
 @dataclass(eq=False)
 class TrainingRun:
     """dictionaries: by name, in their plain inference form, for activations as they come from the model.
     directory: where they and the checkpoints are kept (None: nowhere). log: a line for every time numbers were read.
+    firing: share of held-out tokens each latent fires on, by dictionary. evaluation: by site, measured inside the model.
     """
 
     dictionaries: dict[str, Dictionary]
     directory: Path | None = None
     log: list[dict[str, Any]] = field(default_factory=list)
+    firing: dict[str, Tensor] = field(default_factory=dict)
+    evaluation: dict[str, DictionaryEvaluation] = field(default_factory=dict)
 
     @property
     def dictionary(self) -> Dictionary:
@@ -45,3 +50,9 @@ class TrainingRun:
         if not found:
             raise InputError(f"no numbers were read for {wanted!r}")
         return found
+
+    def curves(self) -> pd.DataFrame:
+        """Explained variance, active latents and dead share over training, as far as they were read."""
+        frame = self.metrics()
+        wanted = ["dictionary", "tokens", "loss", "explained_variance", "l0", "dead"]
+        return frame[frame["loss"].notna()][wanted] if "loss" in frame else pd.DataFrame(columns=wanted)
