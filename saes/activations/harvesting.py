@@ -1,4 +1,4 @@
-"""`harvest` and `ModelStream`: activations of a model at work, several sites in one forward that stops after the last."""
+"""`harvest` and `ModelStream`: activations of a model at work, from one forward that stops after the last site."""
 
 from __future__ import annotations
 
@@ -107,13 +107,10 @@ class ModelStream(Stream):
     def held_out(self, size: int) -> dict[str, Float[Tensor, "tokens d_in"]]:
         """Up to `size` tokens of held-out documents."""
         parts: list[dict[str, Tensor]] = []
-        n = 0
-        for tokens in self.held_out_tokens(-(-size // self.settings.context_size)).split(
-            self.settings.prompts_per_pass
-        ):
+        n_rows = -(-size // self.settings.context_size)
+        for tokens in self.held_out_tokens(n_rows).split(self.settings.prompts_per_pass):
             acts, _ = harvest(self.model, tokens, self.sites, self.excluded)
             parts.append(acts)
-            n += len(next(iter(acts.values())))
         if not parts:
             return {name: torch.zeros(0, width) for name, width in self.widths.items()}
         return {name: torch.cat([part[name] for part in parts])[:size].float() for name in parts[0]}

@@ -1,7 +1,7 @@
 """`Reservoir`: activations of many texts, mixed. A batch takes rows from random places and fresh ones fill them.
 
-Filling in place costs what the batch costs, whatever the reservoir's size. One place is drawn from each of as many equal
-parts of the reservoir as a batch has rows, so that no row is drawn twice.
+Filling in place costs what the batch costs, whatever the reservoir's size. One place is drawn from each of as many
+equal parts of the reservoir as a batch has rows, so that no row is drawn twice.
 """
 
 from __future__ import annotations
