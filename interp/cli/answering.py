@@ -27,8 +27,10 @@ from interp.runs import Run, open_run
 R = TypeVar("R", bound=Result)
 T = TypeVar("T")
 
-Maybe = Annotated[T | None, tyro.conf.DisallowNone, tyro.conf.arg(help_behavior_hint="")]
+Maybe = Annotated[T | None, tyro.conf.arg(help_behavior_hint="")]
 """An option that may be left out; its docstring says in words what happens then."""
+Several = Annotated[tuple[T, ...], tyro.conf.arg(help_behavior_hint="")]
+"""The same for any number of values, none unless some are given."""
 FILES = (".jsonl", ".txt")
 """Endings of what an option may name instead of saying it."""
 
@@ -54,6 +56,8 @@ class Answer:
         self.model = model
         self.run = run
         self.console = console
+        self.shown: list[tuple[str, pd.DataFrame]] = []
+        self.said: list[str] = []
 
     def step(self, name: str, compute: Callable[[], R]) -> R:
         """A result of the run: loaded when an interrupted session finished it, else computed and stored."""
@@ -62,12 +66,14 @@ class Answer:
     def show(self, frame: pd.DataFrame, title: str = "") -> None:
         """Print a short table, its title on a line of its own: above a narrow table it would be broken."""
         if title:
-            self.console.print(Text(title, style="bold"))
+            self.console.print(Text(title, style="bold"), soft_wrap=True)
         self.console.print(as_table(frame))
+        self.shown.append((title, frame))
 
     def say(self, text: str) -> None:
         """Print a line as it is."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.said.append(text)
 
 
 @contextlib.contextmanager
@@ -85,7 +91,7 @@ def answering(command: str, config: Options, *, title: str = "", console: Consol
     with open_run(command, settings, root=config.out) as run:
         answer = Answer(model, run, console)
         yield answer
-        report = write_report(run, title or f"interp {command}")
+        report = write_report(answer, title or f"interp {command}")
     answer.say(f"results: {run.directory}")
     answer.say(f"report:  {report}")
 
@@ -100,14 +106,17 @@ def _files_read(settings: dict[str, Any]) -> dict[str, Any]:
     return {"files_sha256": found} if found else {}
 
 
-def write_report(run: Run, title: str) -> Path:
-    """One self-contained HTML page with every result of the run, in the order they were made."""
+def write_report(answer: Answer, title: str) -> Path:
+    """One self-contained HTML page: what was printed, then every result of the run, in the order they were made."""
     from interp.viz import Report  # plotly is slow to import, and most of a command's time is over by now
 
-    report = Report(title)
-    for result in run.results().values():
+    report = Report(title).section("In short", "\n\n".join(answer.said))
+    for caption, frame in answer.shown:
+        report.add(frame, caption=caption[:1].upper() + caption[1:])
+    report.section("Figures")
+    for result in answer.run.results().values():
         report.add(result)
-    return report.write(run.path("report.html"))
+    return report.write(answer.run.path("report.html"))
 
 
 def named_heads(frame: pd.DataFrame) -> pd.DataFrame:
@@ -121,9 +130,12 @@ def named_heads(frame: pd.DataFrame) -> pd.DataFrame:
 
 def as_table(frame: pd.DataFrame, title: str = "") -> Table:
     """A frame as a table for the terminal: numbers to the right, in three significant digits."""
-    table = Table(title=title or None, title_justify="left", title_style="bold", header_style="bold", box=None)
+    heading = Text(title, style="bold") if title else None
+    table = Table(title=heading, title_justify="left", header_style="bold", box=None)
     for name in frame.columns:
-        table.add_column(str(name), justify="right" if pd.api.types.is_numeric_dtype(frame[name]) else "left")
+        # As Text: tokens in square brackets are no markup.
+        justify = "right" if pd.api.types.is_numeric_dtype(frame[name]) else "left"
+        table.add_column(Text(str(name)), justify=justify)  # type: ignore[arg-type]
     for row in frame.itertuples(index=False):
-        table.add_row(*(f"{cell:.3g}" if isinstance(cell, float) else str(cell) for cell in row))
+        table.add_row(*(Text(f"{cell:.3g}" if isinstance(cell, float) else str(cell)) for cell in row))
     return table

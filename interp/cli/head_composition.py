@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from interp import heads
-from interp.cli.answering import Options, answering
+from interp.cli.answering import Options, Several, answering
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,12 @@ class Config(Options):
 
     kind: str = "k"
     """What the later head reads with: q, k or v."""
-    sources: tuple[str, ...] = ()
+    sources: Several[str] = ()
     """Earlier heads, as 16.0 (default: all)."""
-    destinations: tuple[str, ...] = ()
+    destinations: Several[str] = ()
     """Later heads (default: all)."""
     offset: int = 0
-    """In models with rotary positions, for q and k: how many tokens before the query the key lies (0: without
-    rotation)."""
+    """In rotary models, for q and k: how many tokens before the query the key lies (0: without rotation)."""
     n_random: int = 200
     """Pairs of random heads that give the baseline."""
     top: int = 10

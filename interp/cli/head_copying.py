@@ -30,8 +30,10 @@ class Config(Options):
     length: Maybe[int] = None
     """Different tokens of a sample (default: 25, or what vocabulary and context allow)."""
     reads: str = "embedding"
-    """What a head reads at a token: embedding (as in the paper), first_block (the stream after block 0) or stream (what
-    stands there when the head's layer begins)."""
+    """What a head reads at a token:
+    embedding: the token's own, as in the paper;
+    first_block: the stream after block 0;
+    stream: what stands there when the head's layer begins."""
     top: int = 10
     """Rows of the printed table."""
 

@@ -28,17 +28,17 @@ class Config(Options):
     """Options of `interp heads in-context`."""
 
     text: str = ENGLISH
-    """english (presidents' messages, fetched once; random where the model has no tokenizer), random (random tokens,
-    repeated once), or a .txt file or a folder of them, each one text."""
+    """english: presidents' messages, fetched once (random where the model has no tokenizer);
+    random: random tokens, repeated once;
+    or a .txt file or a folder of them, each one text."""
     n: int = 32
     """Passages, each out of another text, or prompts of random tokens."""
     early: Maybe[int] = None
-    """The early token, counted from 0 (default: 50, or a tenth of late where the model's context is shorter)."""
+    """The early token, counted from 0 (default: 50, or what fits the context)."""
     late: Maybe[int] = None
-    """The late token (default: 500, or near the end of a shorter context)."""
+    """The late token (default: 500, or what fits)."""
     window: Maybe[int] = None
-    """Tokens from each of the two on that are averaged (default: 50, or fewer in a shorter context). The paper's 1 is
-    noisy for few texts."""
+    """Tokens averaged from each of the two on (default: 50, or what fits); the paper's 1 is noisy for few texts."""
     bos: bool = False
     """Begin every text with the BOS token."""
 

@@ -13,14 +13,14 @@ difference, what repetition saves. With texts: early and late in the text, and t
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 import tyro
 from rich.console import Console
 
 from interp import heads
-from interp.cli.answering import Answer, Maybe, Options, answering
+from interp.cli.answering import Answer, Maybe, Options, Several, answering
 from interp.cli.fitting import fitting_length
 from interp.cli.passages import Places, long_prompts
 from interp.errors import InputError
@@ -31,18 +31,21 @@ from interp.heads import KnockOut
 class Config(Options):
     """Options of `interp heads knock-out`."""
 
-    heads: tyro.conf.Positional[tuple[str, ...]] = ()
+    heads: Annotated[
+        Several[str], tyro.conf.Positional, tyro.conf.arg(metavar="[HEAD ...]", help_behavior_hint="")
+    ] = ()
     """Heads that fall silent, as 18.6 (default: the best induction heads, which are scored first)."""
     k: int = 5
     """Without heads: at most so many induction heads."""
     detected: float = 0.4
     """Without heads: the induction score from which on a head counts as one; none of those is drawn at random."""
     value: Literal["zero", "mean", "pattern-preserving"] = "zero"
-    """zero: the heads write nothing; mean: their mean output; pattern-preserving: nothing, while all heads keep the
-    attention of the whole model."""
+    """zero: the heads write nothing;
+    mean: they write their mean output;
+    pattern-preserving: nothing, while all heads keep the attention of the whole model."""
     n_random: int = 20
     """Draws of as many other heads of the same layers."""
-    exclude: tuple[str, ...] = ()
+    exclude: Several[str] = ()
     """Heads that are never drawn."""
     n: int = 16
     """Prompts of random tokens, or passages, each out of another text."""
@@ -51,11 +54,11 @@ class Config(Options):
     text: Maybe[str] = None
     """Instead of random tokens: english (presidents' messages, fetched once), or a .txt file or a folder of them."""
     early: Maybe[int] = None
-    """With texts: the early token (default: 50, or a tenth of late where the model's context is shorter)."""
+    """With texts: the early token (default: 50, or what fits)."""
     late: Maybe[int] = None
-    """With texts: the late token (default: 500, or near the end of a shorter context)."""
+    """With texts: the late token (default: 500, or what fits)."""
     window: Maybe[int] = None
-    """With texts: tokens from each of the two on that are averaged (default: 50, or fewer in a shorter context)."""
+    """With texts: tokens averaged from each of the two on (default: 50, or what fits)."""
     bos: bool = False
     """Begin every prompt with the BOS token."""
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from interp import heads
-from interp.cli.answering import answering, named_heads
+from interp.cli.answering import Several, answering, named_heads
 from interp.cli.tasking import TaskOptions, choose_task
 
 
@@ -27,13 +27,15 @@ class Config(TaskOptions):
 
     n: int = 20
     """Prompts of the task; of a file the first so many, or all of them with 0."""
-    roles: tuple[str, ...] = ()
+    roles: Several[str] = ()
     """Named positions whose tokens count as names (default: IO, S1 and S2 where there are, else all but end)."""
     within: int = 5
     """Among how many tokens the name has to be."""
     reads: str = "first_block"
-    """What a head reads at a name: first_block (the stream after block 0, as in the paper), embedding or stream (what
-    stands there when the head's layer begins)."""
+    """What a head reads at a name:
+    first_block: the stream after block 0, as in the paper;
+    embedding: the token's own;
+    stream: what stands there when the head's layer begins."""
     top: int = 8
     """Rows of the printed tables."""
 

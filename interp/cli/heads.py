@@ -30,7 +30,7 @@ class Config(Options):
 
     kinds: tuple[str, ...] = ("previous", "duplicate", "induction")
     """Kinds of heads to score."""
-    text: str = ""
+    text: Maybe[str] = None
     """A text, or a file that ends in .txt, instead of random tokens."""
     ids: bool = False
     """The text is token ids, as in "0 5 3 5"."""
@@ -41,7 +41,7 @@ class Config(Options):
     bos: bool = False
     """Begin every prompt with the BOS token."""
     prefix_matching: bool = False
-    """Also the score of Olsson et al. 2022: 25 tokens (or what fits), four times, after BOS where the model has one."""
+    """Also the score of Olsson et al. 2022: 25 tokens (or what fits) four times, after BOS where there is one."""
     views: int = 2
     """Heads of each kind whose attention goes into the report."""
     top: int = 6

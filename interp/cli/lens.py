@@ -16,14 +16,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import tyro
 from rich.console import Console
 
 from interp import lens
-from interp.cli.answering import Answer, answering, named_heads
+from interp.cli.answering import Answer, Maybe, answering, named_heads
 from interp.cli.tasking import TaskOptions, choose_task
 from interp.cli.texts import missing_space, quoted, read_prompt, read_token
 from interp.errors import InputError
@@ -38,14 +38,14 @@ ROWS = 12
 class Config(TaskOptions):
     """Options of `interp lens`."""
 
-    text: tyro.conf.Positional[str] = ""
+    text: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="[TEXT]", help_behavior_hint="")] = ""
     """A prompt, or a file that ends in .txt; leave it out to use a task."""
     n: int = 32
     """Prompts of the task; of a file the first so many, or all of them with 0."""
-    target: str = ""
-    """With a text: the token to follow, with its leading space; default: the model's own prediction."""
-    distractor: str = ""
-    """With a text: the token to compare with; default: the mean over the vocabulary."""
+    target: Maybe[str] = None
+    """With a text: the token to follow, with its leading space (default: the model's own prediction)."""
+    distractor: Maybe[str] = None
+    """With a text: the token to compare with (default: the mean over the vocabulary)."""
     ids: bool = False
     """The text, target and distractor are token ids, as in "0 5 3 5"."""
     mid: bool = False

@@ -10,13 +10,14 @@ Try:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import pandas as pd
 import tyro
 from rich.console import Console
 
 import interp
-from interp.cli.answering import Answer, Options, answering
+from interp.cli.answering import Answer, Maybe, Options, answering
 from interp.cli.texts import missing_space, quoted, read_prompt, read_token
 from interp.lens import Look
 from interp.models.tokens import to_strings
@@ -26,12 +27,12 @@ from interp.models.tokens import to_strings
 class Config(Options):
     """Options of `interp look`."""
 
-    text: tyro.conf.Positional[str]
+    text: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TEXT")]
     """The prompt, or a file that ends in .txt."""
-    target: str = ""
-    """The token to explain, with its leading space; default: the model's own prediction."""
-    distractor: str = ""
-    """The token to compare it with; default: the mean over the vocabulary."""
+    target: Maybe[str] = None
+    """The token to explain, with its leading space (default: the model's own prediction)."""
+    distractor: Maybe[str] = None
+    """The token to compare with (default: the mean over the vocabulary)."""
     ids: bool = False
     """The text, target and distractor are token ids, as in "0 5 3 5"."""
     heads: int = 12

@@ -9,10 +9,14 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import itertools
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from types import ModuleType
+from typing import Any
 
 from interp.errors import InputError, StorageError, nearest
 
@@ -41,6 +45,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 FIRST = {"heads": "scores"}
 """Commands with further ones under them: another name of the command itself."""
 
+MAX_WIDTH = 100
+"""Columns of a paragraph of help, however wide the terminal is."""
 USER_ERROR = 2
 INTERRUPTED = 130
 BROKEN_PIPE = 1
@@ -101,7 +107,7 @@ def _run(name: str, arguments: list[str]) -> int:
         prog=f"interp {name}",
         description=description_of(described),
         args=arguments,
-        config=(tyro.conf.FlagCreatePairsOff,),
+        config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone),
     )
     return module.main(config)
 
@@ -111,22 +117,30 @@ def _lines(names: Sequence[str], indent: str) -> list[str]:
     return [f"{indent}{name:<{width}}  {COMMANDS[name][1]}" for name in names]
 
 
-def description_of(docstring: str) -> str:
-    """A docstring such that tyro shows it as it is meant: paragraphs wrapped, indented lines (examples) as written.
+class _AsIs(str):
+    """Text that tyro shows as it is.
 
-    Left to itself tyro joins lines that begin with a letter, breaks before all others, and doubles a blank line before
-    an indented one.
+    Left to itself it takes every description apart into lines, joins those that begin with a letter, breaks before all
+    others, doubles a blank line before an indented one, and wraps nothing.
     """
+
+    def split(self, *_: Any) -> list[str]:
+        return [str(self)]
+
+
+def description_of(docstring: str) -> str:
+    """What `--help` begins with: paragraphs of a docstring wrapped to the terminal, indented lines as they are."""
+    width = min(shutil.get_terminal_size().columns, MAX_WIDTH)
     shown: list[str] = []
-    for line in inspect.cleandoc(docstring).splitlines():
-        if line.startswith(" "):
-            shown = shown[:-1] if shown and not shown[-1] else shown
-            shown.append(line)
-        elif line and shown and shown[-1] and not shown[-1].startswith(" "):
-            shown[-1] += f" {line}"
-        else:
-            shown.append(line)
-    return "\n".join(shown)
+    for indented, group in itertools.groupby(inspect.cleandoc(docstring).splitlines(), _kind):
+        lines = list(group)
+        shown += textwrap.wrap(" ".join(lines), width) if indented is False else lines
+    return _AsIs("\n".join(shown))
+
+
+def _kind(line: str) -> bool | None:
+    """Whether a line is indented; None for a blank one."""
+    return line.startswith(" ") if line else None
 
 
 def _module(path: str) -> ModuleType:

@@ -5,9 +5,9 @@ where `interp patch` needs a run for each; saturated attention and other curvatu
 --exact shows.
 
 Try:
-    interp nodes                                     heads
-    interp nodes --exact                             and what the estimate misses
-    interp nodes --nodes q --qk-fix --exact          the softmax done exactly
+    interp nodes                             heads
+    interp nodes --exact                     and what the estimate misses
+    interp nodes --nodes q --qk-fix --exact  the softmax done exactly
     interp nodes --nodes neurons --top 20
     interp nodes --nodes mlps --by layer role --method ig --steps 10
     interp nodes --model toy/induction --task toy --exact
@@ -22,7 +22,7 @@ import pandas as pd
 from rich.console import Console
 
 from interp import patching
-from interp.cli.answering import Answer, answering, named_heads
+from interp.cli.answering import Answer, Several, answering, named_heads
 from interp.cli.tasking import MetricOptions, choose_task
 from interp.errors import InputError
 from interp.patching import EstimateCheck, NodeAttribution
@@ -40,23 +40,23 @@ class Config(MetricOptions):
 
     nodes: str = "heads"
     """heads, mlps, neurons, q, k, v, attn_out, resid_pre, resid_mid or resid_post."""
-    by: tuple[str, ...] = ()
-    """Axes of the answer: layer with any of head or neuron, and position or role (default: layer, and head or neuron;
-    all positions together)."""
+    by: Several[str] = ()
+    """layer, with any of head or neuron, and position or role (default: layer, and head or neuron)."""
     direction: Literal["denoise", "noise"] = "denoise"
     """What is estimated: clean activations put into corrupt prompts, or the other way."""
     method: Literal["attribution", "ig", "ig-activations"] = "attribution"
-    """Where gradients are taken: at the run itself, or averaged on the way from one prompt's embeddings (ig) or from
-    one run's activations (ig-activations) to the other's."""
+    """Where gradients are taken:
+    attribution: at the run itself;
+    ig: averaged over runs on the way from one prompt's embeddings to the other's;
+    ig-activations: averaged on the way from one run's activations to the other's."""
     steps: int = 5
     """Points on that way."""
     qk_fix: bool = False
     """For q and k: compute the softmax exactly (AtP*)."""
     grad_drop: bool = False
-    """Sizes without sign from gradients around each layer, so that effects that cancel are seen (AtP*)."""
+    """Leave out the paths through each layer in turn, so that effects that cancel are seen; sizes only (AtP*)."""
     exact: bool = False
-    """Also measure every effect, one run a node, and print what the estimate misses; with a correction, what the plain
-    estimate misses beside it."""
+    """Also measure every effect, one run a node, and print what the estimate misses (and the plain one)."""
     top: int = 10
     """Rows of the printed table."""
 

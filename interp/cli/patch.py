@@ -1,19 +1,21 @@
 """Find where the information is: patch one activation at a time between clean and corrupt prompts.
 
 Try:
-    interp patch --over z --by layer head                 which heads carry it
-    interp patch --over resid_pre --by layer role         at which token it is
+    interp patch --over z --by layer head               which heads carry it
+    interp patch --over resid_pre --by layer role       at which token it is
     interp patch --task docstring --corruption random_doc
     interp patch --task ioi --task-options order=ABBA
-    interp patch --task capitals.jsonl --by layer role    your own prompt pairs
-    interp patch --model toy/induction --task toy         a model without tokenizer
+    interp patch --task capitals.jsonl --by layer role  your own prompt pairs
+    interp patch --model toy/induction --task toy       without tokenizer
 
 A file of your own pairs has one JSON object a line. For example, capitals.jsonl, where "country" becomes a named
-position (a role) beside "end", the last token; here each object is broken for reading:
+position (a role) beside "end", the last token; here its two lines are broken for reading:
     {"clean": "The capital of France is", "corrupt": "The capital of Italy is",
      "answer": " Paris", "distractor": " Rome",
-     "positions": {"country": "France"}, "corrupt_positions": {"country": "Italy"}}
-    {"clean": "I like Japan. Its capital is", "corrupt": "I like Egypt. Its capital is",
+     "positions": {"country": "France"},
+     "corrupt_positions": {"country": "Italy"}}
+    {"clean": "I like Japan. Its capital is",
+     "corrupt": "I like Egypt. Its capital is",
      "answer": [" Tokyo"], "distractor": [" Cairo", " Rome"],
      "positions": {"country": 2}}
 

@@ -1,8 +1,8 @@
 """Find which heads send the information to which: path patching (Wang et al. 2022), one sending head at a time.
 
 Try:
-    interp paths                                        who moves the logits
-    interp paths --receivers 23.3.q --positions end     who tells 23.3 where to look
+    interp paths                                     who moves the logits
+    interp paths --receivers 23.3.q --positions end  who moves what it looks for
     interp paths --receivers 20.1.v 21.0.v --positions S2
     interp paths --receivers 18.6.k --senders 16.0 --mlps freeze
     interp paths --model toy/induction --task toy --receivers 1.0.k
@@ -19,7 +19,7 @@ from typing import Literal
 from rich.console import Console
 
 from interp import patching
-from interp.cli.answering import answering, named_heads
+from interp.cli.answering import Several, answering, named_heads
 from interp.cli.tasking import MetricOptions, choose_task
 from interp.errors import InputError
 
@@ -29,12 +29,12 @@ class Config(MetricOptions):
     """Options of `interp paths`."""
 
     receivers: tuple[str, ...] = ("logits",)
-    """Where paths end: logits, or the queries, keys or values of heads, as 23.3.q; several receive together. a23.kv1.k
-    is the keys of all heads that share group 1."""
-    senders: tuple[str, ...] = ()
+    """logits, or queries, keys or values of heads, as 23.3.q, which receive together;
+    a23.kv1.k stands for the keys of all heads that share group 1."""
+    senders: Several[str] = ()
     """Heads that send, as 16.0 (default: every head before the last receiver)."""
-    positions: tuple[str, ...] = ()
-    """Where receivers read something new: named positions of the task (end, S2, ...) or numbers (default: all)."""
+    positions: Several[str] = ()
+    """Where receivers read something new: positions of the task (end, S2, ...), or numbers (default: all)."""
     direction: Literal["noise", "denoise"] = "noise"
     """noise sends the corrupt run's output into clean prompts, as in the paper; denoise the other way."""
     mlps: Literal["recompute", "freeze"] = "recompute"

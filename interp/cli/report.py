@@ -13,7 +13,7 @@ from pathlib import Path
 import tyro
 from rich.console import Console
 
-from interp.cli.answering import Maybe
+from interp.cli.answering import Maybe, Several
 from interp.errors import InputError, unknown
 from interp.results import load
 from interp.results.describing import RESULT_FILE
@@ -26,7 +26,7 @@ class Config:
 
     run: tyro.conf.Positional[str] = "latest"
     """Which run: "latest", "<experiment>/latest", its path, or a part of its name."""
-    step: tuple[str, ...] = ()
+    step: Several[str] = ()
     """Only these steps (default: all); `interp runs show` lists them."""
     out: Maybe[Path] = None
     """Where to write the page (default: report-from-results.html in the run)."""

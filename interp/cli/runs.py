@@ -171,8 +171,12 @@ def _started(run: RunSummary) -> str:
 
 
 def _headline(config: Mapping[str, Any]) -> str:
-    # What was left out says little, and there is little room.
-    simple = [(k, v) for k, v in config.items() if not isinstance(v, dict | list) and v not in (None, "", False)]
+    # What was left out says little, and hashes nothing to a reader; there is little room.
+    simple = [
+        (key, value)
+        for key, value in config.items()
+        if not isinstance(value, dict | list) and value not in (None, "", False) and not key.endswith("_sha256")
+    ]
     more = ", ..." if len(config) > len(simple[:_SETTINGS]) else ""
     return ", ".join(f"{k}={_cell(v)}" for k, v in simple[:_SETTINGS]) + more
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from interp import tasks
-from interp.cli.answering import Answer, Maybe, Options
+from interp.cli.answering import Answer, Maybe, Options, Several
 from interp.cli.fitting import fitting_length
 from interp.errors import InputError, unknown
 from interp.models.toy import TOYS
@@ -43,17 +43,21 @@ class TaskOptions(Options):
     n: int = 16
     """Prompt pairs; of a file the first so many, or all of them with 0."""
     corruption: Maybe[str] = None
-    """What the corrupt prompts have changed. ioi: abc (three other names; default), s2 (the answer flips), io (the
-    answer is removed); docstring: random_random (default), random_def, random_doc, random_answer; gendered-pronoun:
-    gender (default), person."""
-    task_options: tuple[str, ...] = ()
-    """Further options of the task, each as name=value. ioi: order (mixed, ABBA, BABA), templates (numbers, as 0,3,7);
-    induction: length, n_repeats; greater-than: variant (auto, two-digit, next-digit); gendered-pronoun: templates;
-    subject-verb-agreement: structures (simple,across_pp,across_rc,within_rc); capital-country: direction (both,
-    capital, country)."""
+    """What the corrupt prompts have changed:
+    ioi: abc (three other names; default), s2 (the answer flips), io (it is removed);
+    docstring: random_random (default), random_def, random_doc, random_answer;
+    gendered-pronoun: gender (default), person."""
+    task_options: Several[str] = ()
+    """Further options of the task as name=value, several values separated by commas:
+    ioi: order (mixed, ABBA, BABA), templates (as 0,3,7);
+    induction: length, n_repeats;
+    greater-than: variant (auto, two-digit, next-digit);
+    gendered-pronoun: templates;
+    subject-verb-agreement: structures (simple, across_pp, across_rc, within_rc);
+    capital-country: direction (both, capital, country)."""
     multi_token: Maybe[Literal["refuse", "first", "logprob"]] = None
-    """What to do with answers of several tokens in a file: refuse them (default), keep their first token, or score
-    their summed log-probability."""
+    """Answers of several tokens in a file:
+    refuse them (default), keep the first token of each (first), or score the log-probability of all (logprob)."""
     bos: bool = False
     """Begin every prompt with the BOS token."""
 
@@ -63,8 +67,8 @@ class MetricOptions(TaskOptions):
     """The same, for commands that can score runs by another metric than the task's own."""
 
     metric: Maybe[str] = None
-    """logit_difference, probability_difference, answer_rank, accuracy, loss, kl_to_clean, or log_probability (of
-    answers of several tokens; --multi-token logprob chooses it); default: the task's own."""
+    """logit_difference, probability_difference, answer_rank, accuracy, loss, kl_to_clean,
+    log_probability (which --multi-token logprob chooses); default: the task's own."""
 
 
 def choose_task(answer: Answer, config: TaskOptions) -> PromptPairs:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.markup import escape
 from torch import Tensor
 
 from interp.errors import InputError
@@ -39,7 +38,7 @@ def read_prompt(model: Any, given: str, ids: bool) -> str | Tensor:
     return text
 
 
-def read_token(given: str, ids: bool) -> str | int | None:
+def read_token(given: str | None, ids: bool) -> str | int | None:
     """One token, as its text or its id; None where nothing was given."""
     if not given:
         return None
@@ -66,5 +65,5 @@ def missing_space(model: Any, prompt: object, token: str | int | None) -> str | 
 
 
 def quoted(token: str) -> str:
-    """A token with its spaces visible, safe in a table of rich."""
-    return escape(repr(token))
+    """A token with its spaces visible."""
+    return repr(token)

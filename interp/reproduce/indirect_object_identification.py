@@ -3,7 +3,8 @@
 "When Mary and John went to the store, John gave a drink to" continues with Mary, the name that did not come twice. The
 experiment asks how well the model does this, where in it the answer appears, which heads write it, and where the
 information about the names has to be restored in a prompt with other names to bring the answer back; then it follows
-the paths backwards from the logits to the heads that decide what the writers look at, and gives every head its role.
+the paths backwards from the logits to the heads that decide what the writers look at, gives every head its role, and
+asks how far the heads with a role explain the behaviour.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from interp import lens, tasks
 from interp.errors import InputError
 from interp.reproduce import ioi_components
 from interp.reproduce.experiment import Experiment
+from interp.reproduce.ioi_circuit import circuit_sections
 from interp.reproduce.ioi_discovery import find_heads
 from interp.reproduce.ioi_settings import IoiSettings
 from interp.results import mean_with_interval
@@ -27,11 +29,12 @@ TITLE = "Indirect object identification"
 
 
 def run_ioi(model: Any, settings: IoiSettings, run: Run, report: Report) -> Experiment:
-    """The whole experiment, into the report: behaviour, lens, attribution, maps, paths, and the heads by role.
+    """The whole experiment, into the report: behaviour, lens, attribution, maps, paths, the heads by role,
+    and the circuit that they form.
 
-    Returns the experiment with its headline numbers: logit difference (logits), accuracy, the heads that matter, and
-    those of every role. A model that cannot be given the prompts (no tokenizer, names of several tokens) gets a report
-    that says so.
+    Returns the experiment with its headline numbers: logit difference (logits), accuracy, the heads that matter, those
+    of every role, and how well they do alone. A model that cannot be given the prompts (no tokenizer, names of several
+    tokens) gets a report that says so.
     """
     experiment = Experiment(model, run, report, "ioi")
     options: dict[str, Any] = {"seed": settings.seed, "prepend_bos": settings.prepend_bos}
@@ -47,7 +50,8 @@ def run_ioi(model: Any, settings: IoiSettings, run: Run, report: Report) -> Expe
     _lens(experiment, task)
     by_head = ioi_components.attribution(experiment, task, settings.n_logits)
     ioi_components.maps(experiment, maps)
-    find_heads(experiment, task, paths, by_head, settings)
+    found = find_heads(experiment, task, paths, by_head, settings)
+    circuit_sections(experiment, model, task, maps, found.roles, settings)
     return experiment
 
 

@@ -142,7 +142,7 @@ def _plots(sizes: Sequence[int], offset: Any) -> tuple[Plot, Plot]:
             caption=f"Mean over pairs with 95 % intervals over pairs, for random weights with the range of 95 % of the "
             f"pairs ({counts}); neither: heads of the same layers detected as nothing.{words}",
             caveat="A property of the weights: it says what a head's keys could read, not what they do read on a "
-            "prompt. Pairs share heads, so the intervals are narrower than independent pairs would make them.",
+            "prompt. Pairs share heads and are not independent, so the intervals are too narrow.",
             low="low",
             high="high",
             options={"y_label": "K-composition", "x_label": "", "horizontal": True},

@@ -115,7 +115,7 @@ def compare_copying(
             "groups": {name: [names.labels[i] for i in rows] for name, rows in members.items()},
         },
         provenance=provenance(model=identity(model), seed=seen.provenance.seed, started=started),
-        plots=_plots({name: len(rows) for name, rows in members.items()}),
+        plots=_plots({name: len(rows) for name, rows in members.items()}, float(seen.settings["chance"])),
     )
 
 
@@ -138,7 +138,7 @@ def _ranks(scores: Float[Tensor, "measure head"]) -> Float[Tensor, "measure head
     return (below + equal / 2) / max(scores.shape[1] - 1, 1)
 
 
-def _plots(sizes: Mapping[str, int]) -> tuple[Plot, Plot]:
+def _plots(sizes: Mapping[str, int], chance: float) -> tuple[Plot, Plot]:
     words = ", ".join(f"{name} ({n})" for name, n in sizes.items())
     return (
         Plot(
@@ -147,12 +147,12 @@ def _plots(sizes: Mapping[str, int]) -> tuple[Plot, Plot]:
             x="measure",
             series="group",
             title="How the heads rank in copying",
-            caption=f"Mean rank among all heads, with 95 % intervals over heads: {words}. The first three groups of "
-            "bars are copying scores, by what the head reads.",
+            caption=f"Mean rank among all heads, with 95 % intervals over heads: {words}. 0.5 is nothing special. "
+            "The first three groups of bars are copying scores, by what the head reads.",
             caveat="The direct path only: what later layers make of a head's output does not count.",
             low="low",
             high="high",
-            options={"y_label": "mean rank (0 lowest, 1 highest)", "references": {"chosen blindly": 0.5}},
+            options={"y_label": "mean rank (0 lowest, 1 highest)"},
         ),
         Plot(
             "heatmap",
@@ -162,8 +162,8 @@ def _plots(sizes: Mapping[str, int]) -> tuple[Plot, Plot]:
             series="reads",
             title="Copying scores of all heads, by what the head reads",
             caption="1: all that a head raises, attending to a random token, is that token's own logit; −1: it never "
-            "raises it.",
-            options={"colour_range": [-1, 1], "colour_label": "score"},
+            f"raises it; {number(chance)}: what blind raising gives.",
+            options={"colour_label": "score"},
         ),
     )
 
@@ -195,9 +195,8 @@ def _table(
         for reads, one in copying.items():
             at = one.sel(layer=layer, head=head).values
             rank = compared.values["ranks"].sel(measure=READS[reads], head=row["head"]).data
-            row[f"copying, {READS[reads]}"] = _cell(
-                float(at["score"].data), interval(float(at["low"].data), float(at["high"].data)), 1 - float(rank)
-            )
+            bounds = interval(float(at["low"].data), float(at["high"].data), 2)
+            row[READS[reads]] = _cell(float(at["score"].data), bounds, 1 - float(rank))
         value = eigenvalues.values["score"].sel(circuit="OV", layer=layer, head=head).data
         rank = compared.values["ranks"].sel(measure=EIGENVALUES, head=row["head"]).data
         row[EIGENVALUES] = _cell(float(value), "", 1 - float(rank))
@@ -206,4 +205,5 @@ def _table(
 
 
 def _cell(score: float, bounds: str, above: float) -> str:
-    return " ".join(part for part in (number(score), bounds, f"(top {max(above, 0.001):.1%})") if part)
+    share = f"{above:.0%}" if above >= 0.01 else "under 1%"
+    return " ".join(part for part in (number(score, 2), bounds, f"({share})") if part)

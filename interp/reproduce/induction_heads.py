@@ -52,8 +52,8 @@ class InductionSettings:
     prepend_bos: bool = False
     views: int = 2
     n_copying: int = 10
-    n_knock_out: int = 8
-    n_random: int = 16
+    n_knock_out: int = 6
+    n_random: int = 14
     most_heads: int = 8
     n_texts: int = 24
     n_texts_knock_out: int = 8
@@ -70,12 +70,12 @@ class InductionSettings:
     def quick(cls) -> InductionSettings:
         """The same questions and figures in a quarter of the time: fewer prompts and draws, smaller models trained."""
         return cls(
-            n=6,
+            n=5,
             n_copying=5,
             n_knock_out=3,
             n_random=6,
             n_texts=6,
-            n_texts_knock_out=2,
+            n_texts_knock_out=3,
             n_random_texts=2,
             phase_change=PhaseChangeSettings.quick(),
         )

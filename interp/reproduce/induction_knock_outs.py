@@ -166,4 +166,4 @@ def _finding(compared: InductionKnockOuts) -> str:
     effect, kept = float(chosen["zero"][0].data), float(chosen["pattern-preserving"][0].data)
     if as_much > 0.05 * n_draws or float(chosen["zero"][1].data) <= max(high, 0.0):
         return f"{text}. On these prompts, then, they cannot be told from random heads."
-    return f"{text}: what they write as content accounts for {kept / effect:.0%} of the effect of silencing them."
+    return f"{text}: {kept / effect:.0%} of the effect does not go through where later heads look."

@@ -217,9 +217,9 @@ def _tell_knock_out(
         return
     text = f"{asked}\n\n{_knock_out_finding(knocked)}"
     experiment.report.section("Induction: text without these heads", text).add(knocked)
-    for label in (SCORE, CONTINUES):
+    for label, name in ((SCORE, "in-context score"), (CONTINUES, f"loss at {CONTINUES}")):
         at = knocked.sel(measure=label, heads=GROUPS[0]).values
-        experiment.number(f"{label}, without these heads", at["effect"], at["low"], at["high"], len(texts), "nats more")
+        experiment.number(f"change of {name}", at["effect"], at["low"], at["high"], len(texts), "nats more")
 
 
 def _knock_out_finding(knocked: TextKnockOut) -> str:

@@ -6,6 +6,7 @@ from interp import lens, patching
 from interp.lens import Attribution
 from interp.patching import PatchingResult
 from interp.reproduce.experiment import Experiment
+from interp.reproduce.ioi_orders import effects_by_order
 from interp.tasks import PromptPairs
 
 N_WRITERS = 10
@@ -13,7 +14,7 @@ N_WRITERS = 10
 
 
 def attribution(experiment: Experiment, task: PromptPairs, n_sources: int) -> Attribution:
-    """Attribution by component, by head, and of the largest heads by source; returns the one by head."""
+    """Attribution by component, by head, and of the largest heads by source and order; returns the one by head."""
     model = experiment.model
     parts = experiment.step("components", lambda: lens.direct_attribution(model, task, by="component"))
     by_head = experiment.step("heads", lambda: lens.direct_attribution(model, task, by="head"))
@@ -31,6 +32,11 @@ def attribution(experiment: Experiment, task: PromptPairs, n_sources: int) -> At
         sources,
         caption=f"From which token the {len(largest)} largest heads take what they write ({len(some)} prompts).",
     )
+    orders = experiment.step("orders", lambda: effects_by_order(model, task, by_head, largest))
+    told = "All of them do much the same in both."
+    if orders.one_sided:
+        told = f"One order only, or nearly so: {', '.join(orders.one_sided)}."
+    experiment.report.add(orders, caption=f"{orders.plots[0].caption} {told}")
     _number_heads(experiment, by_head, len(task))
     return by_head
 

@@ -143,7 +143,8 @@ def _roles(search: Search, found: HeadRoles) -> None:
     report.add(
         rule_table(),
         "The rules.",
-        "The thresholds are choices, the same for every model; a head near one could stand on either side.",
+        "The thresholds are choices, the same for every model, made with the numbers of SmolLM2-135M in view; a head "
+        "near one could stand on either side.",
     )
     if len(others):
         report.add(

@@ -68,12 +68,17 @@ class Measured:
 
     def told(self, head: Head) -> str:
         """A head's number with its interval: "+0.43 [+0.23, +0.65]"; attention and shares without signs."""
-        form = "+.2f" if self.whole is not None else ".2f"
         mean, low, high = (float(part[head]) for part in (self.mean, self.low, self.high))
-        return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+        return in_words(mean, low, high, signed=self.whole is not None)
 
 
 Evidence = Mapping[str, Measured]
+
+
+def in_words(mean: float, low: float, high: float, signed: bool) -> str:
+    """A number with its interval, to two places: "+0.43 [+0.23, +0.65]" signed, "0.43 [0.23, 0.65]" else."""
+    form = "+.2f" if signed else ".2f"
+    return f"{mean:{form}} [{low:{form}}, {high:{form}}]".replace("-", "−")
 
 
 @dataclass(frozen=True)

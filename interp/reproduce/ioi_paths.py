@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from interp import patching
-from interp.errors import InputError
 from interp.hooks.head_names import Head, head_name
 from interp.patching import PathResult
 from interp.reproduce import ioi_roles as rules
+from interp.reproduce.asking import ask
 from interp.reproduce.experiment import Experiment
 from interp.reproduce.ioi_evidence import Evidence, Measured, counts
 from interp.results import Result
@@ -43,11 +43,10 @@ class Search:
 
     def asked(self, name: str, compute: Callable[[], R], what: str) -> R | None:
         """A step of the experiment; where this model cannot be asked, the report says so and None comes back."""
-        try:
-            return self.experiment.step(name, compute)
-        except InputError as error:
-            self.experiment.report.section(f"IOI: {what}", f"This was not measured: {error}.")
-            return None
+        found, why_not = ask(self.experiment, name, compute)
+        if found is None:
+            self.experiment.report.section(f"IOI: {what}", why_not)
+        return found
 
     def heads(self, role: str) -> tuple[Head, ...]:
         """The heads of a role of the circuit, as far as they can be told now; the largest effect first."""
@@ -190,20 +189,40 @@ def _writers(search: Search, seen: Measured) -> str:
         f"Against it: {listed(down, seen) or 'none'}.",
     ]
     labels = rules.labelled(search.evidence)
-    for label in ("name mover", "subject suppressor", "negative name mover", "subject mover"):
-        if labels[label]:
-            told.append(f"{_MEANING[label]}: {', '.join(map(head_name, labels[label]))}.")
-    silent = [head for head in up + down if not any(head in heads for heads in labels.values())]
-    if silent:
-        told.append(f"Neither reading a name nor copying or suppressing it by the rules below: {listed(silent, seen)}.")
+    meant = [f"{words}: {_names(labels[label])}" for label, words in _MEANING.items() if labels[label]]
+    if meant:
+        told.append(f"By what they read and do with it, these are {'; '.join(meant)}.")
+    named = {head for label in _MEANING for head in labels[label]}
+    silent = [head for head in up + down if head not in named]
+    rereading = [head for head in silent if _rereads(search.evidence, head)]
+    if rereading:
+        told.append(
+            "Reading no name but the end of the prompt itself, so whatever earlier parts wrote there: "
+            f"{_names(rereading)}."
+        )
+    rest = [head for head in silent if head not in rereading]
+    if rest:
+        told.append(f"Of no such kind by the rules below: {_names(rest)}.")
     return " ".join(told)
 
 
+def _names(heads: Sequence[Head]) -> str:
+    return ", ".join(map(head_name, heads))
+
+
+def _rereads(evidence: Evidence, head: Head) -> bool:
+    """Whether a head attends from the end to the end, and less to the names."""
+    if "end to end" not in evidence:
+        return False
+    itself, *names = (float(evidence[pair].mean[head]) for pair in ("end to end", "end to IO", "end to S"))
+    return itself >= rules.MIN_ATTENTION and itself > max(names)
+
+
 _MEANING = {
-    "name mover": "Of these, reading the indirect object and copying it (name movers)",
-    "subject suppressor": "reading the subject and lowering it (here called subject suppressors; the paper has none)",
-    "negative name mover": "reading the indirect object and lowering it (negative name movers)",
-    "subject mover": "reading the subject and copying it (here called subject movers)",
+    "name mover": "name movers, which read the indirect object and raise it",
+    "subject suppressor": "subject suppressors, which read the subject and lower it (the paper has none)",
+    "negative name mover": "negative name movers, which read the indirect object and lower it",
+    "subject mover": "subject movers, which read the subject and raise it (the paper has none)",
 }
 
 

@@ -12,14 +12,19 @@ import torch
 from interp.hooks.head_names import Head, head_name
 from interp.models import identity
 from interp.reproduce import ioi_roles as rules
-from interp.reproduce.ioi_evidence import Evidence
+from interp.reproduce.ioi_evidence import Evidence, in_words
 from interp.reproduce.ioi_roles import Rule
 from interp.results import Axis, Plot, Result, Values
 from interp.runs import provenance
 from interp.tasks import PromptPairs
 
 MAX_UNASSIGNED = 15
-READINGS = ("end to IO", "end to S", "end to end")
+_AT_END = ("end to IO", "end to S", "end to end")
+READINGS = {
+    rules.VALUES: ("S2 to S1", "S2 to S1+1"),
+    rules.KEYS: ("S1+1 to S1",),
+}
+"""Which attention tells what a head without a role looks at, by its effect; from the end for all other effects."""
 
 
 class HeadRoles(Result):
@@ -57,15 +62,15 @@ class HeadRoles(Result):
         """Heads with an effect that counts and no role: the effect, where they look, what the nearest rule misses."""
         rows = []
         for name, effect, label, missed in self.texts["unassigned"]:
-            shown = [f"{pair} {self._number(name, pair)}" for pair in READINGS]
+            shown = [f"{pair} {self._number(name, pair)}" for pair in READINGS.get(effect, _AT_END)]
             rows.append(
                 {
                     "head": name,
                     "effect (logits)": self._told(name, effect, signed=True),
                     "of": effect,
                     "attention": ", ".join(shown),
-                    "nearest rule": label or "none has this sign",
-                    "what it lacks": "; ".join(missed),
+                    "nearest rule": label or "none: no role works this way",
+                    "what it lacks": "; ".join(missed) or "—",
                 }
             )
         return pd.DataFrame(rows)
@@ -76,7 +81,7 @@ class HeadRoles(Result):
         share = float(self.values["share"].sel(head=name, measure=rule.effect).data)
         return {
             "effect (logits)": self._told(name, rule.effect, signed=True),
-            "share": f"{share:.0%}",
+            "share": f"{share:.0%}".replace("-", "−"),
             "what it looks at and does": "; ".join(f"{use} {self._told(name, use)}" for use in used),
         }
 
@@ -85,8 +90,7 @@ class HeadRoles(Result):
 
     def _told(self, head: str, measure: str, signed: bool = False) -> str:
         mean, low, high = (float(self.values[part].sel(head=head, measure=measure).data) for part in _PARTS)
-        form = "+.2f" if signed or low < 0 else ".2f"
-        return f"{mean:{form}} [{low:{form}}, {high:{form}}]"
+        return in_words(mean, low, high, signed)
 
 
 _PARTS = ("value", "low", "high")

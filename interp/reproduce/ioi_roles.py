@@ -33,7 +33,7 @@ MIN_SHARE = 0.01
 """For all other effects: the smallest share by which a head of the paper's circuit mattered in its minimality test
 (section 4)."""
 MIN_ATTENTION = 0.2
-"""A prompt has 13 to 25 tokens, so attention spread evenly gives about 0.05 to each: four times that."""
+"""The prompts have about 14 to 20 tokens, so attention spread evenly gives each about 0.06: three times that."""
 MIN_COPYING = 0.5
 """Most names. The paper has over 0.95 for name movers, 0.98 for negative ones, 0.12 for an average head."""
 MIN_FOR_THE_REPETITION = 0.5

@@ -31,4 +31,4 @@ class IoiSettings:
     @classmethod
     def quick(cls) -> IoiSettings:
         """The same questions in a quarter of the time: fewer prompts, wider intervals."""
-        return cls(n=30, n_maps=4, n_logits=8, n_queries=6, n_values=4, n_keys=4, n_copying=3, n_random=2)
+        return cls(n=30, n_maps=3, n_logits=16, n_queries=8, n_values=4, n_keys=3, n_copying=3, n_random=2)

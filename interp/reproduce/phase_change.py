@@ -49,7 +49,7 @@ class PhaseChangeSettings:
     that returns. examine_every: steps between two measurements. n: prompts measured on. seed: of weights and data.
     """
 
-    n_steps: int = 600
+    n_steps: int = 500
     layers: tuple[int, ...] = (1, 2)
     d_model: int = 64
     n_heads: int = 4
@@ -66,7 +66,7 @@ class PhaseChangeSettings:
     @classmethod
     def quick(cls) -> PhaseChangeSettings:
         """Smaller models on shorter sequences, which change in a quarter of the time."""
-        return cls(d_model=32, n_heads=2, n_ctx=32, d_vocab=24, shortest=3, longest=10, learning_rate=5e-3)
+        return cls(n_steps=600, d_model=32, n_heads=2, n_ctx=32, d_vocab=24, shortest=3, longest=10, learning_rate=5e-3)
 
 
 class PhaseChange(Result):
@@ -127,11 +127,11 @@ def tell_change(compared: PhaseChange) -> str:
         one = compared.sel(model=model).values
         last = compared.values["in_context"].axis("step").labels[-1]
         end = compared.sel(model=model, step=last).values
-        begin, until, _ = compared.fall(str(model))
+        begin, until, total = compared.fall(str(model))
         parts.append(
             f"{model}: the in-context score ends at {with_interval(end['in_context'], end['low'], end['high'])} nats; "
-            f"half of its fall lies between steps {begin} and {until}; the best prefix-matching score goes from "
-            f"{number(float(one['induction'].data[0]))} to {number(float(one['induction'].data[-1]))}."
+            f"half of its fall by {number(total)} lies between steps {begin} and {until}; the best prefix-matching "
+            f"score goes from {number(float(one['induction'].data[0]))} to {number(float(one['induction'].data[-1]))}."
         )
         parts.append(_kind_of_change(compared, str(model)))
     if float(at["induction"].data[:, -1].max()) < FORMED:

@@ -17,8 +17,8 @@ def html(result: Result, framed: Callable[[], str]) -> str:
     try:
         figure = framed() if result.plots else ""
     except Exception as error:  # a table is better than a traceback in the middle of a notebook
-        figure = _note(f"no figure: {error}")
-    return f"<div>{figure}{_words_html(result)}{_rows_html(result)}</div>"
+        return f"<div>{_note(f'no figure: {error}')}{_rows_html(result)}</div>"
+    return f"<div>{figure}{_words_html(result)}{_rows_html(result, drawn=True)}</div>"
 
 
 def display(result: Result) -> None:
@@ -42,7 +42,8 @@ def display(result: Result) -> None:
             show_html(figure._repr_html_())
     except Exception as error:
         show_html(_note(f"no figure: {error}"))
-    show_html(_words_html(result) + _rows_html(result))
+        figure = None
+    show_html(_words_html(result) + _rows_html(result, drawn=figure is not None))
 
 
 def _words_html(result: Result) -> str:
@@ -54,7 +55,9 @@ def _words_html(result: Result) -> str:
     return f"<p>{escaping.escape(shown.caption)}{caveat}</p>" if shown.caption or caveat else ""
 
 
-def _rows_html(result: Result) -> str:
+def _rows_html(result: Result, drawn: bool = False) -> str:
+    if drawn and result.plots and result.plots[0].kind == "table":
+        return ""  # the figure is a table already
     try:
         name = next(iter(result.values))
         values = result.values[name]

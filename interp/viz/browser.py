@@ -43,8 +43,8 @@ class PageCheck:
     """What a browser saw.
 
     errors: console errors, uncaught exceptions and violations of the page's policy. outside: addresses outside the file
-    that the page asked for, or tried to. counts: elements by name, of the page and the frames in it, see SELECTORS, and "painted"
-    canvases. text: the visible text of the page.
+    that the page asked for, or tried to. counts: elements by name, see SELECTORS, and "painted" canvases, on the page
+    and in its frames. text: the visible text of the page.
     """
 
     errors: tuple[str, ...]

@@ -41,8 +41,8 @@ def notebook_page(
 
     out: where to (default: beside the notebook). execute: run it first, in its own directory, and leave the notebook
     itself as it is. parameters: numbers, texts, ... that replace those of the cell tagged "parameters"; asks for
-    execute. timeout: seconds for one cell. Raises InputError for a notebook or parameters that do not exist, and
-    nbclient's CellExecutionError when a cell fails.
+    execute. timeout: seconds for one cell. Raises InputError for a notebook or parameters that do not exist, and, with
+    the cell and its traceback, when a cell fails.
     """
     try:
         import nbclient  # noqa: F401
@@ -85,12 +85,18 @@ def _set_parameters(book: Any, parameters: Mapping[str, Any]) -> None:
 def _run(book: Any, directory: Path, timeout: float | int | None) -> None:
     import zmq
     from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError
+    from nbconvert.filters import strip_ansi
     from traitlets.config import Config
 
     # What the kernel says passes through local ports that others on a shared machine can read.
     encryption = "auto" if zmq.has("curve") else "disabled"
     config = Config(KernelManager={"transport_encryption": encryption})
-    NotebookClient(book, timeout=timeout, config=config, resources={"metadata": {"path": str(directory)}}).execute()
+    client = NotebookClient(book, timeout=timeout, config=config, resources={"metadata": {"path": str(directory)}})
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        raise InputError(f"a cell of the notebook failed.\n{strip_ansi(str(error))}") from error
 
 
 def _assigned(source: str) -> list[str]:

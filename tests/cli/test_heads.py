@@ -8,6 +8,7 @@ import pytest
 
 from interp.cli import main as command_line
 from interp.results import load
+from tests.cli.asking import Ask, results_of, rows_under
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +41,35 @@ def test_a_text_of_ones_own(llama: str, tmp_path: Path, capsys) -> None:
     code = command_line.main(["heads", "--model", llama, "--text", str(file), "--out", str(tmp_path), "--views", "0"])
     assert code == 0
     assert "without repetition" not in capsys.readouterr().out
+
+
+def test_a_model_without_tokenizer_and_with_a_short_context(ask: Ask, tmp_path: Path) -> None:
+    out = ask("heads scores", "--n", 2, "--prefix-matching", "--views", 0)
+    assert "2 prompts of 13 random tokens, repeated once" in out
+    assert "(Olsson et al. 2022; 6 tokens, four times; at most 0.5)" in out
+    assert rows_under(out, "induction heads")[0][0] == "1.0"
+    stored = results_of(tmp_path, "heads")
+    assert stored["scores"].settings["length"] == stored["loss"].settings["length"] == 13
+
+
+def test_token_ids_of_ones_own(ask: Ask, tmp_path: Path) -> None:
+    out = ask("heads", "--text", "0 5 3 7 5 3", "--ids", "--kinds", "induction", "--views", 0)
+    assert rows_under(out, "induction heads")[0][:2] == ["1.0", "1"]
+    assert results_of(tmp_path, "heads")["scores"].settings["prompts"] == "given"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--length", "14"], "use length=13 or less"),
+        (["--text", "w5 w6 w5"], "has no tokenizer, so it reads no text; give token ids, as in --ids '0 5 3 5'"),
+        (["--text", "3 x 3", "--ids"], "'x' is none"),
+        (["--text", "3 99 3", "--ids"], "token id 99 is outside"),
+        (["--bos"], "has no tokenizer"),
+    ],
+)
+def test_mistakes_with_a_toy_are_one_sentence(options: list[str], message: str, ask: Ask) -> None:
+    assert message in ask("heads", *options, code=2)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from rich.console import Console
 
 from interp.cli import main as command_line
+from interp.cli.answering import as_table
+from interp.cli.texts import quoted
 from interp.results import load
+from tests.cli.asking import Ask, results_of, rows_under
 from tests.cli.saved_models import save_tiny_llama
 
 
@@ -27,6 +32,23 @@ def test_a_look_prints_prediction_and_heads_and_writes_a_page(llama: str, tmp_pa
     page = (folder / "report.html").read_text()
     assert "A look at: w5 w6 w7 w5" in page
     assert "query_key" in page
+
+
+def test_token_ids_serve_models_without_tokenizer(ask: Ask, tmp_path: Path) -> None:
+    out = ask("look", "0 5 3 7 5 3 7 5", "--ids", "--target", 3)
+    assert "heads that write '3'" in out
+    assert rows_under(out, "the model predicts")[0][0] == "'3'"
+    assert results_of(tmp_path, "look")["look"].texts["tokens"][0][0] == "0"
+
+
+def test_brackets_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(width=80).print(as_table(pd.DataFrame({"[red]": [quoted("[bold]"), quoted(" [/x]")]}), "a [title]"))
+    out = capsys.readouterr().out
+    assert all(words in out for words in ("a [title]", "[red]", "'[bold]'", "' [/x]'"))
+
+
+def test_a_text_without_tokenizer_is_one_sentence(ask: Ask) -> None:
+    assert "so it reads no text; give token ids, as in --ids '0 5 3 5'" in ask("look", "some text", code=2)
 
 
 def test_the_text_is_required(llama: str, capsys) -> None:

@@ -119,7 +119,7 @@ def test_help_keeps_examples_on_their_lines(
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     examples = ["    interp trial              once", "    interp trial --n 2        twice"]
     at = lines.index("Try:")
-    assert lines[at + 1 : at + 5] == [*examples, "", "And so on."]
+    assert lines[at + 1 : at + 6] == ["", *examples, "", "And so on."]
     assert "sentence, `which` goes on" in " ".join(lines)
     assert not any(line.startswith("`which`") for line in lines)
 

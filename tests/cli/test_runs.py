@@ -53,14 +53,18 @@ def test_ls_lists_the_last_run_first(root: Path, interp: Callable[..., str]) -> 
 
 
 def test_ls_fits_an_ordinary_terminal(root: Path, interp: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    with open_run("reproduce-induction", {"model": "smollm2-135m", "quick": True}, root=root) as run:
+    with open_run(
+        "reproduce-induction",
+        {"model": "smollm2-135m", "quick": True, "n": None, "weights_sha256": "0" * 64},
+        root=root,
+    ) as run:
         pass
     monkeypatch.setenv("COLUMNS", "80")
     lines = interp("ls", "--root", root).splitlines()
     assert lines[0].split() == ["status", "time", "steps", "run"]
     assert lines[1].split()[0] == "finished"
     assert lines[1].endswith(f"reproduce-induction/{run.directory.name}")
-    assert lines[2].strip() == "model=smollm2-135m, quick=True"
+    assert lines[2].strip() == "model=smollm2-135m, quick=True, ..."
     assert all(len(line) <= 80 for line in lines)
     assert len(lines) == 1 + 2 * 3 + 1, "a run without settings takes one line"
     for line in lines:

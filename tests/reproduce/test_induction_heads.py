@@ -120,7 +120,7 @@ def test_the_toy_shows_what_it_was_built_for(texts: Path, tmp_path: Path) -> Non
     effect = results["induction-knock-outs-compared"].values["second_copy"].sel(way="zero").data
     assert effect[0] > 1.5
     assert effect[1] == 0.0
-    assert "of the effect of silencing them" in told["Induction: without these heads"]
+    assert "of the effect does not go through where later heads look" in told["Induction: without these heads"]
     composed = results["induction-composition-compared"]
     assert composed.values["above"].sel(source="0.0", destination="1.0").data > 0.1
 

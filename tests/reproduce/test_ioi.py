@@ -13,7 +13,7 @@ from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge import TransformerBridge
 
 from interp import tasks
-from interp.reproduce import Experiment, ioi_paths, ioi_roles, run_ioi
+from interp.reproduce import Experiment, indirect_object_identification, ioi_paths, ioi_roles, run_ioi
 from interp.reproduce.ioi_evidence import Condition
 from interp.reproduce.ioi_paths import QUERIES, Search, paths_backwards, paths_to_logits
 from interp.reproduce.ioi_role_table import HeadRoles
@@ -28,7 +28,7 @@ from tests.tiny_models import tiny
 SETTINGS = IoiSettings(
     n=6, n_maps=2, n_logits=6, n_queries=4, n_values=4, n_keys=4, n_copying=2, n_random=2, corruption="abc"
 )
-ALWAYS = {"behaviour", "lens", "components", "heads", "sources", "map-stream", "map-heads", "role-attention"}
+ALWAYS = {"behaviour", "lens", "components", "heads", "sources", "orders", "map-stream", "map-heads", "role-attention"}
 ALWAYS |= {"random-scores", "name-copying", "paths-logits", "roles"}
 FOUND = {"paths-queries", "paths-values", "paths-keys", "backups", "attention"}
 
@@ -81,6 +81,19 @@ def any_head_will_do(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "counts", signed)
 
 
+@pytest.fixture(autouse=True)
+def circuit_of(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> list[dict[str, Any]]:
+    """The roles that the sections on the circuit are given; these sections have their own tests."""
+    given: list[dict[str, Any]] = []
+
+    def noted(experiment: Experiment, model: Any, task: Any, maps: Any, roles: Any, settings: Any) -> None:
+        given.append(roles)
+
+    if request.function is not test_the_whole_experiment:
+        monkeypatch.setattr(indirect_object_identification, "circuit_sections", noted)
+    return given
+
+
 def go(model: Any, root: Path, settings: IoiSettings = SETTINGS) -> tuple[Experiment, dict[str, Any], str]:
     report = Report("tiny")
     with open_run("ioi", {"n": settings.n}, root=root) as run:
@@ -121,13 +134,18 @@ def test_the_whole_experiment(sides: dict[str, Any], any_head_will_do: None, tmp
     assert results["backups"].ablated == tuple(sorted(roles.roles["name mover"]))
     for title in ("which heads move the logits", "tells the name movers", "backup name movers", "heads by role"):
         assert title in page
+    circuit = {name for name in results if name.startswith("circuit-")}
+    assert circuit
     assert "beside the published heads" not in page  # this is not GPT-2 small
 
 
-def test_a_random_model_has_no_roles_and_is_told_so(sides: dict[str, Any], tmp_path: Path) -> None:
+def test_a_random_model_has_no_roles_and_is_told_so(
+    sides: dict[str, Any], circuit_of: list[dict[str, Any]], tmp_path: Path
+) -> None:
     experiment, results, page = go(sides["does it"], tmp_path)
     assert set(results) == ALWAYS
     assert not any(results["roles"].roles.values())
+    assert circuit_of == [dict.fromkeys(ioi_roles.ROLES, ())]
     assert "0 heads have a role" in page
     assert "so this ends here" in page
     assert "nothing that could be backed up" in page

@@ -122,8 +122,11 @@ def test_important_heads_without_a_role_are_listed_with_what_they_lack() -> None
     amplifier = {rules.LOGITS: 1.0, rules.DIRECT: 1.2, "end to end": 0.5, rules.COPIES: 0.9}
     against = {rules.QUERIES: -0.3, "end to S2": 0.5}
     small = {rules.QUERIES: 0.03}
-    seen = evidence({(3, 0): amplifier, (2, 0): against, (1, 0): small, (3, 2): KNOWN[3, 2][1]}, width=0.01)
-    assert rules.important(seen) == {(3, 0): rules.DIRECT, (3, 2): rules.LOGITS, (2, 0): rules.QUERIES}
+    distance = {rules.VALUES: 0.2, "S2 to S1": 0.6}
+    heads = {(3, 0): amplifier, (2, 0): against, (1, 0): small, (1, 1): distance, (3, 2): KNOWN[3, 2][1]}
+    seen = evidence(heads, width=0.01)
+    counting = {(3, 0): rules.DIRECT, (3, 2): rules.LOGITS, (2, 0): rules.QUERIES, (1, 1): rules.VALUES}
+    assert rules.important(seen) == counting
     label, missed = rules.nearest_rule(seen, (3, 0), rules.LOGITS) or ("", [])
     assert label == "name mover"
     assert missed == ["end to IO at least 0.2", "end to IO more than end to S"]
@@ -132,8 +135,12 @@ def test_important_heads_without_a_role_are_listed_with_what_they_lack() -> None
     model = tiny("gpt2")
     found = head_roles(model, for_toy_task(), seen)
     frame = found.unassigned()
-    assert list(frame["head"]) == ["3.0", "2.0"]
-    assert frame["nearest rule"].tolist() == ["name mover", "none has this sign"]
+    assert list(frame["head"]) == ["3.0", "2.0", "1.1"]
+    assert frame["nearest rule"].tolist() == ["name mover", "none: no role works this way", "duplicate token"]
+    assert frame["attention"].tolist()[1:] == [
+        "end to IO 0.05, end to S 0.05, end to end 0.05",
+        "S2 to S1 0.60, S2 to S1+1 0.05",
+    ]
     assert found.labels["negative name mover"] == ((3, 2),)
 
 
@@ -159,6 +166,8 @@ def test_the_result_is_stored_and_shows_itself(tmp_path) -> None:
     assert again.effect("induction", (1, 0)) == pytest.approx((0.5, 0.4, 0.6))
     assert again.sel(head="3.1", measure="end to S").values["value"].data == pytest.approx(0.6)
     assert again.figure() is not None
+    row = table[table.role == "negative name mover"].iloc[0]
+    assert (row["effect (logits)"], row["share"]) == ("−0.50 [−0.60, −0.40]", "−12%")
     assert len(rule_table()) == len(rules.RULES)
 
 

@@ -8,7 +8,7 @@ from types import ModuleType, SimpleNamespace
 import pytest
 import torch
 
-from interp.results import Axis, Result, Values
+from interp.results import Axis, Plot, Result, Values
 
 
 def test_a_notebook_shows_the_figure_and_the_top_rows(result: Result) -> None:
@@ -23,6 +23,11 @@ def test_caption_and_caveat_stand_below_the_figure(result: Result, make: Callabl
     plot = replace(result.plots[0], caption="What <it> shows.", caveat="Beware.")
     shown = make(dict(result.values), plots=(plot,))._repr_html_()
     assert "<p>What &lt;it&gt; shows.<br><b>Caveat.</b> Beware.</p>" in shown
+
+
+def test_rows_do_not_repeat_a_table(result: Result, make: Callable[..., Result]) -> None:
+    table = make(dict(result.values), plots=(Plot("table", "mean"),))
+    assert "<th>layer</th>" not in table._repr_html_()
 
 
 def test_without_a_drawing_room_the_table_remains(result: Result, monkeypatch: pytest.MonkeyPatch) -> None:

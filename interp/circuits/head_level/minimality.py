@@ -72,9 +72,9 @@ def head_minimality(
         raise InputError("the circuit has no heads, so none of them can be needed; give one with heads")
     means = as_means(model, reference)
     options: dict[str, Any] = {"starts": [layer for layer, _ in circuit.all_heads], "memory_budget": memory_budget}
-    bases = [Kept.only(circuit), *(Kept.only(circuit.without(name)) for name in circuit.classes)]
+    bases = [Kept.only(circuit)]
     sets = _choose(AblatedRuns(model, search or task, means, bases, **options), circuit, threshold, n_steps)
-    runs = AblatedRuns(model, task, means, [Kept.only(circuit)], **options)
+    runs = AblatedRuns(model, task, means, bases, **options)
     each = [kept for head, (_, others) in sets.items() for kept in _pair(circuit, head, others)]
     alone = [kept for head in sets for kept in _pair(circuit, head, ())]
     with progress((1 + len(each) + len(alone)) * len(task), "measuring every head of the circuit") as bar:

@@ -16,7 +16,7 @@
   // Outputs of a notebook need not appear in their order: wait a little for the one that holds the libraries.
   const find = async (name) => {
     for (const deadline = performance.now() + 10000; performance.now() < deadline; ) {
-      const packed = window.interpPacked?.[name] ?? around()?.[name];
+      const packed = window.interpPacked?.[name] || around()?.[name];
       if (packed) return packed;
       await new Promise((done) => setTimeout(done, 100));
     }

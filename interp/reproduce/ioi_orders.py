@@ -1,0 +1,87 @@
+"""Whether a head does the same in both orders of the names, or follows the place where a name stands.
+
+In BABA prompts ("Then, John and Mary ... John gave") the indirect object is the second of the first two names, in ABBA
+prompts the first. A head that knows which name came twice serves both; one that prefers the second name wherever it
+stands serves one of them, and over both it looks like a weak name mover with a large variance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+
+import torch
+
+from interp.hooks.head_names import Head, head_name
+from interp.lens import Attribution
+from interp.models import identity
+from interp.results import Axis, Plot, Result, Values, mean_with_interval
+from interp.runs import provenance
+from interp.tasks import PromptPairs
+
+ORDERS = ("BABA", "ABBA")
+ONE_SIDED = 0.25
+"""Of an effect in one order: with less than that in the other a head is called one-sided."""
+
+
+class EffectsByOrder(Result):
+    """effect, low, high [order, head]: direct effect on the logit difference, mean over the prompts of an order and its
+    95 % interval.
+    """
+
+    kind: ClassVar[str] = "effects_by_order"
+
+    @property
+    def one_sided(self) -> list[str]:
+        """The heads that do in one order, with an interval that excludes 0, what they do not do in the other: there the
+        effect has the other sign, or less than a quarter of the size.
+        """
+        effect, low, high = (self.values[name].data for name in ("effect", "low", "high"))
+        if len(effect) < 2:
+            return []
+        sure = (low > 0) | (high < 0)
+        here, there = effect, effect.flip(0)
+        lacking = (here.sign() * there < ONE_SIDED * here.abs()) & sure
+        names = [str(name) for name in self.values["effect"].axis("head").labels]
+        return [name for name, lacks in zip(names, lacking.any(0).tolist()) if lacks]
+
+
+def effects_by_order(model: Any, task: PromptPairs, by_head: Attribution, heads: Sequence[Head]) -> EffectsByOrder:
+    """The direct effects of some heads, apart for BABA and ABBA prompts. by_head: of the same task."""
+    started = datetime.now()
+    each = by_head.values["per_prompt"].data
+    chosen = torch.stack([each[:, layer, head] for layer, head in heads], dim=1)  # [example, head]
+    axis = Axis("head", tuple(map(head_name, heads)))
+    rows = {order: [i for i, group in enumerate(task.groups) if group.startswith(order)] for order in ORDERS}
+    orders = [order for order in ORDERS if rows[order]]
+    means = []
+    for order in orders:
+        examples = Axis("example", tuple(rows[order]))
+        means.append(mean_with_interval(Values(chosen[rows[order]], (examples, axis), "logits")))
+    values = {
+        name: Values(torch.stack([mean[part].data for mean in means]), (Axis("order", tuple(orders)), axis), "logits")
+        for name, part in (("effect", "mean"), ("low", "low"), ("high", "high"))
+    }
+    counts = " and ".join(f"{len(rows[order])} {order}" for order in orders)
+    return EffectsByOrder(
+        values=values,
+        settings={"n": {order: len(rows[order]) for order in orders}},
+        provenance=provenance(model=identity(model), task=task.describe(), seed=task.seed, started=started),
+        plots=(
+            Plot(
+                "bars",
+                "effect",
+                x="head",
+                series="order",
+                title="Direct effects by the order of the names",
+                caption="The largest heads' direct effects, apart for prompts in which the indirect object is the "
+                f"second name (BABA) and the first (ABBA); {counts} prompts.",
+                caveat="A head that does this in one order only goes by the place of a name as well as by which name "
+                "comes twice.",
+                low="low",
+                high="high",
+                options={"y_label": "logits"},
+            ),
+        ),
+    )
