@@ -35,8 +35,8 @@ class TrainConfig:
     """What to train, on what, how."""
 
     dictionaries: tuple[dict[str, Any], ...]
-    """Entries with `architecture`, `d_sae` and what else that architecture takes; d_in is the site's. A list in place of
-    a value stands for one dictionary of each value, several lists for all combinations."""
+    """Entries with `architecture`, `d_sae` and what else that architecture takes; d_in is the site's. A list in place
+    of a value stands for one dictionary of each value, several lists for all combinations."""
     sites: tuple[str, ...]
     """Where activations are read, such as blocks.15.hook_resid_post; every dictionary is trained at every site."""
     model: str = "smollm2-135m"
@@ -134,7 +134,7 @@ def with_options(config: TrainConfig, **options: Any) -> TrainConfig:
             holder = config if part is None else getattr(config, part)
             if name in {each.name for each in fields(holder)}:
                 changed = replace(holder, **{name: value})
-                config = changed if part is None else replace(config, **{part: changed})
+                config = changed if part is None else replace(config, **{part: changed})  # type: ignore[arg-type]
                 break
         else:
             raise unknown("option", name, [each.name for each in fields(FitSettings)])

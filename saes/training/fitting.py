@@ -146,7 +146,7 @@ def train_named(
     *,
     started: Dictionary | None = None,
 ) -> TrainingRun:
-    """Train dictionaries by name, each at its site: (site, configuration). started: one to begin from, where it fits."""
+    """Train dictionaries by name, each at its site: (site, configuration). started: one to begin from where it fits."""
     trainees = make_trainees(named, stream, settings, device, started)
     held_out = stream.held_out(SAMPLE)
     result = TrainingRun({}, None if run is None else run.directory)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +54,7 @@ def train(config: TrainConfig, *, model: Any = None, out: str | Path = "runs") -
     return trained
 
 
-def _named(config: TrainConfig, widths: dict[str, int]) -> dict[str, tuple[str, DictionaryConfig]]:
+def _named(config: TrainConfig, widths: Mapping[str, int]) -> dict[str, tuple[str, DictionaryConfig]]:
     distinct: list[DictionaryConfig] = []
     for width in widths.values():
         distinct += [each for each in config.configs(width) if each not in distinct]
@@ -79,7 +81,7 @@ def _warm_start(config: TrainConfig, named: dict[str, tuple[str, DictionaryConfi
     given = native.read(config.warm_start)
     if not any((each.d_in, each.d_sae) == (given.d_in, given.d_sae) for _, each in named.values()):
         raise InputError(
-            f"{config.warm_start} is {given.d_in} × {given.d_sae}, which is no entry's size; a warm start needs the same"
+            f"{config.warm_start} is {given.d_in} × {given.d_sae}, no entry's size; a warm start needs the same"
         )
     return given
 
@@ -90,15 +92,14 @@ def _evaluate(
     tokens = stream.held_out_tokens(config.evaluate_prompts)
     if not len(tokens):
         return {}
-    found = {}
+    excluded = sorted(stream.excluded)
+    found: dict[str, DictionaryEvaluation] = {}
     for site in config.sites:
         here = {n: d for n, d in trained.dictionaries.items() if as_site(d.metadata["hook_name"]) == as_site(site)}
-        excluded = sorted(stream.excluded)
+        compute = partial(evaluate, here, model, tokens, site, excluded=excluded)
         step = "evaluation" if len(config.sites) == 1 else f"evaluation-{site}"
-        found[site] = run.step(
-            step, lambda here=here, site=site: evaluate(here, model, tokens, site, excluded=excluded)
-        )  # type: ignore[misc]
-    return found  # type: ignore[return-value]
+        found[site] = run.step(step, compute)  # type: ignore[assignment]
+    return found
 
 
 def _report(run: Run, trained: TrainingRun) -> None:

@@ -18,7 +18,7 @@ from saes.evals.evaluating import DictionaryEvaluation
 class TrainingRun:
     """dictionaries: by name, in their plain inference form, for activations as they come from the model.
     directory: where they and the checkpoints are kept (None: nowhere). log: a line for every time numbers were read.
-    firing: share of held-out tokens each latent fires on, by dictionary. evaluation: by site, measured inside the model.
+    firing: share of held-out tokens each latent fires on, by dictionary. evaluation: by site, inside the model.
     """
 
     dictionaries: dict[str, Dictionary]
