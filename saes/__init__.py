@@ -1,0 +1,40 @@
+"""Sparse dictionaries: training, evaluation, and use inside a model.
+
+>>> import saes
+>>> run = saes.fit(saes.TopK(d_in=576, d_sae=9216, k=32), activations, n_tokens=1_000_000, batch_size=4096, seed=0)
+>>> run.dictionary.encode(activations[:8])
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+# Where each public name lives. Nothing is imported until it is asked for.
+_NAMES = {
+    "BatchTopK": "saes.architectures",
+    "Dictionary": "saes.architectures",
+    "JumpReLU": "saes.architectures",
+    "Matryoshka": "saes.architectures",
+    "Standard": "saes.architectures",
+    "TopK": "saes.architectures",
+    "TrainConfig": "saes.training.config",
+    "TrainingRun": "saes.training.training_run",
+    "evaluate": "saes.evals.evaluating",
+    "fit": "saes.training.fitting",
+    "load": "saes.loading",
+    "train": "saes.training.training",
+}
+_ROOMS = ("activations", "architectures", "evals", "formats", "kernels", "training")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"saes.{name}")
+    raise AttributeError(f"module 'saes' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*_NAMES, *_ROOMS])

@@ -1,0 +1,1 @@
+"""Where a dictionary's training data comes from: tensors, shards on disk, or a model at work."""

@@ -1,0 +1,141 @@
+"""`TrainConfig`: everything a training needs to know, in one YAML file; a list in a dictionary's entry is a grid.
+
+model: smollm2-135m
+sites: [blocks.15.hook_resid_post]
+dictionaries:
+  - {architecture: topk, d_sae: 4608, k: [16, 32, 64]}
+  - {architecture: jumprelu, d_sae: 4608, target_l0: 32}
+fit: {n_tokens: 4000000, batch_size: 2048}
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import cattrs
+import yaml
+from cattrs.errors import ForbiddenExtraKeysError
+
+from interp.errors import InputError, unknown
+from saes.activations.harvesting import Harvest
+from saes.activations.texts import Texts
+from saes.architectures import ARCHITECTURES, DictionaryConfig, as_config
+from saes.training.fitting import FitSettings
+
+LISTS = ("prefixes",)
+"""Keys of dictionaries whose values are lists anyway, so that a list of them is no grid."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to train, on what, how."""
+
+    dictionaries: tuple[dict[str, Any], ...]
+    """Entries with `architecture`, `d_sae` and what else that architecture takes; d_in is the site's. A list in place
+    of a value stands for one dictionary of each value, several lists for all combinations."""
+    sites: tuple[str, ...]
+    """Where activations are read, such as blocks.15.hook_resid_post; every dictionary is trained at every site."""
+    model: str = "smollm2-135m"
+    """A Hugging Face id, a local directory, smollm2-135m, or a model object's name."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    texts: Texts = field(default_factory=Texts)
+    """Which documents."""
+    harvest: Harvest = field(default_factory=Harvest)
+    """How the model is read."""
+    fit: FitSettings = field(default_factory=FitSettings)
+    """How the dictionaries are trained."""
+    evaluate_prompts: int = 64
+    """Held-out prompts on which the finished dictionaries are measured inside the model (0: not at all)."""
+    warm_start: str | None = None
+    """A directory with a dictionary to begin from, for every entry of its architecture and size."""
+
+    def __post_init__(self) -> None:
+        if not self.sites:
+            raise InputError("sites is empty; name at least one, such as blocks.15.hook_resid_post")
+        if not self.dictionaries:
+            raise InputError("dictionaries is empty; give at least one entry with architecture and d_sae")
+        for entry in self.dictionaries:
+            check_entry(entry)
+
+    def configs(self, d_in: int) -> list[DictionaryConfig]:
+        """The configurations of all dictionaries at a site of width `d_in`."""
+        return [as_config({**entry, "d_in": d_in}) for given in self.dictionaries for entry in expand(given)]
+
+
+def check_entry(entry: Mapping[str, Any]) -> None:
+    """Raise InputError for an entry that no dictionary can be made of, whatever the width of its site."""
+    if "architecture" not in entry or "d_sae" not in entry:
+        raise InputError(
+            f"an entry of dictionaries needs architecture and d_sae; this one has {', '.join(entry) or 'none'}"
+        )
+    if entry["architecture"] not in ARCHITECTURES:
+        raise unknown("architecture", str(entry["architecture"]), list(ARCHITECTURES))
+    known = [each.name for each in fields(ARCHITECTURES[entry["architecture"]]) if each.name != "d_in"]
+    for key in entry:
+        if key not in ("architecture", *known):
+            raise unknown(f"key of {entry['architecture']}", key, known)
+    for one in expand(entry):
+        as_config({**one, "d_in": 1})
+
+
+def expand(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every combination of the values that an entry lists."""
+    choices = {
+        key: value if isinstance(value, Sequence) and not isinstance(value, str) and key not in LISTS else [value]
+        for key, value in entry.items()
+    }
+    for values in itertools.product(*choices.values()):
+        yield dict(zip(choices, values))
+
+
+def read_config(path: str | Path) -> TrainConfig:
+    """The configuration in a YAML file. Raises InputError for a file that is none, and for unknown keys, with the
+    nearest that exist."""
+    try:
+        given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {error}") from error
+    if not isinstance(given, dict):
+        raise InputError(f"{path} has to hold keys and values, such as model: and sites:")
+    return structure(given)
+
+
+def structure(given: Mapping[str, Any]) -> TrainConfig:
+    """The configuration that plain values describe."""
+    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
+    # YAML reads 1e-3 as text, and 1 where a number with a point is wanted: both mean the number.
+    converter.register_structure_hook(float, lambda value, _: float(value))
+    try:
+        return converter.structure(given, TrainConfig)
+    except ForbiddenExtraKeysError as error:
+        (key, *_) = sorted(error.extra_fields)
+        raise unknown("key", key, [each.name for each in fields(error.cl)]) from error
+    except KeyError as error:
+        raise InputError(f"the configuration lacks the key {error}") from error
+    except (TypeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"the configuration cannot be understood: {error}") from error
+
+
+def with_options(config: TrainConfig, **options: Any) -> TrainConfig:
+    """The configuration with some fields replaced: its own, or those of `fit`, `harvest` and `texts` by name."""
+    for name, value in options.items():
+        if value is None:
+            continue
+        for part in (None, "fit", "harvest", "texts"):
+            holder = config if part is None else getattr(config, part)
+            if name in {each.name for each in fields(holder)}:
+                changed = replace(holder, **{name: value})
+                config = changed if part is None else replace(config, **{part: changed})  # type: ignore[arg-type]
+                break
+        else:
+            raise unknown("option", name, [each.name for each in fields(FitSettings)])
+    return config

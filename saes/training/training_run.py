@@ -1,0 +1,58 @@
+"""`TrainingRun`: what a training leaves: dictionaries, the numbers on the way, and where they are kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from torch import Tensor
+
+from interp.errors import InputError
+from saes.architectures import Dictionary
+from saes.evals.evaluating import DictionaryEvaluation
+
+
+@dataclass(eq=False)
+class TrainingRun:
+    """dictionaries: by name, in their plain inference form, for activations as they come from the model.
+    directory: where they and the checkpoints are kept (None: nowhere). log: a line for every time numbers were read.
+    firing: share of held-out tokens each latent fires on, by dictionary. evaluation: by site, inside the model.
+    """
+
+    dictionaries: dict[str, Dictionary]
+    directory: Path | None = None
+    log: list[dict[str, Any]] = field(default_factory=list)
+    firing: dict[str, Tensor] = field(default_factory=dict)
+    evaluation: dict[str, DictionaryEvaluation] = field(default_factory=dict)
+
+    @property
+    def dictionary(self) -> Dictionary:
+        """The dictionary, when there is exactly one. Raises InputError when there are several."""
+        if len(self.dictionaries) != 1:
+            raise InputError(
+                f"this run has {len(self.dictionaries)} dictionaries; choose one of {list(self.dictionaries)}"
+            )
+        return next(iter(self.dictionaries.values()))
+
+    def metrics(self) -> pd.DataFrame:
+        """The numbers on the way: a row for each dictionary and each time they were read."""
+        return pd.DataFrame(self.log)
+
+    def last(self, name: str | None = None) -> dict[str, Any]:
+        """The last numbers of a dictionary (of the only one, by default)."""
+        wanted = name or next(iter(self.dictionaries))
+        found: dict[str, Any] = {}
+        for line in self.log:
+            if line["dictionary"] == wanted:
+                found |= line
+        if not found:
+            raise InputError(f"no numbers were read for {wanted!r}")
+        return found
+
+    def curves(self) -> pd.DataFrame:
+        """Explained variance, active latents and dead share over training, as far as they were read."""
+        frame = self.metrics()
+        wanted = ["dictionary", "tokens", "loss", "explained_variance", "l0", "dead"]
+        return frame[frame["loss"].notna()][wanted] if "loss" in frame else pd.DataFrame(columns=wanted)
