@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from interp.circuits.circuit import Circuit
+from interp.circuits.circuit import Circuit, Edge
 from interp.circuits.edge_scores import EFFECTS, EdgeScores
 from interp.circuits.graph import Graph
 from interp.errors import InputError
@@ -30,13 +30,17 @@ class CircuitEdges(Result):
 
     kind: ClassVar[str] = "circuit_edges"
 
+    def pairs(self) -> list[Edge]:
+        """(writer, reader) of every edge, the largest |score| first."""
+        split = (str(label).split(ARROW) for label in self.values["score"].axes[0].labels)
+        return [(writer, reader) for writer, reader in split]
+
     @property
     def circuit(self) -> Circuit:
         """The circuit that these edges are."""
         described: Any = self.settings
-        pairs = [tuple(str(label).split(ARROW)) for label in self.values["score"].axes[0].labels]
         graph = Graph.from_description(described["graph"])
-        return Circuit.from_edges(graph, [(writer, reader) for writer, reader in pairs], described["found"])
+        return Circuit.from_edges(graph, self.pairs(), described["found"])
 
 
 def circuit_edges(model: Any, task: PromptPairs, circuit: Circuit, scores: EdgeScores | None = None) -> CircuitEdges:

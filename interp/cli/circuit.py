@@ -88,7 +88,8 @@ def main(config: Config, console: Console | None = None) -> int:
             scores, edges = circuit_steps.found(a, task, graph, config)
         file = edges.circuit.save(a.run.path("circuit.json"))
         report = a.step("evaluation", lambda: circuit_steps.judged(a, fresh, edges.circuit, scores, config))
-        circuit_tables.tell(a, edges, report)
+        exact = circuit_steps.exactly(a, task, edges, config)
+        circuit_tables.tell(a, edges, report, exact)
         a.say(f"circuit: {file}")
     return 0
 

@@ -28,6 +28,8 @@ SHARE, FEWEST = 0.05, 20
 BY_GRADIENT = ("eap", "eap-ig", "eap-ig-activations", "eap-qk-fix")
 MOST_KEPT = 64
 """Prompts of which single scores are kept, from which stability is measured."""
+MOST_CHECKED = 10
+"""Edges whose exact effect is measured beside their score."""
 QUICK_STEPS = 3
 QUICK_TESTS = ("equivalence", "sufficiency", "partial_necessity")
 DEFAULT_SHARE = 0.01
@@ -85,6 +87,23 @@ def found(a: Answer, task: PromptPairs, graph: Graph, config: Config) -> tuple[E
 def saved(a: Answer, task: PromptPairs, graph: Graph, path: str) -> CircuitEdges:
     """A circuit of an earlier run. Raises InputError for another model's."""
     return a.step("circuit", lambda: circuit_edges(a.model, task, Circuit.load(Path(path).expanduser(), graph)))
+
+
+def exactly(a: Answer, task: PromptPairs, edges: CircuitEdges, config: Config) -> EdgeScores:
+    """The exact effect of the strongest edges, a run each: one prompt on which gradients explode can lift an edge."""
+    return a.step(
+        "exact",
+        lambda: circuits.score_edges(
+            a.model,
+            task,
+            "exact",
+            at=config.at,
+            edges=edges.pairs()[:MOST_CHECKED],
+            graph=edges.circuit.graph,
+            batch_size=config.batch_size,
+            memory_budget=config.memory_budget * MEGABYTE,
+        ),
+    )
 
 
 def judged(a: Answer, fresh: PromptPairs, circuit: Circuit, scores: EdgeScores | None, config: Config) -> CircuitReport:

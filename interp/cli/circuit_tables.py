@@ -6,12 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from interp.circuits import CircuitReport, Graph
+from interp.circuits import CircuitReport, EdgeScores, Graph
 from interp.circuits.circuit_graphs import CircuitEdges, nodes
 from interp.cli.answering import Answer
 from interp.reproduce.published_ioi import heads_by_class, published_nodes
-
-SHOWN_EDGES = 10
 
 
 def graph_line(graph: Graph) -> str:
@@ -20,7 +18,7 @@ def graph_line(graph: Graph) -> str:
     return f"graph: {graph.n_edges} edges; {graph.n_layers} layers of {graph.n_heads} heads{shared}"
 
 
-def tell(a: Answer, edges: CircuitEdges, report: CircuitReport) -> None:
+def tell(a: Answer, edges: CircuitEdges, report: CircuitReport, exact: EdgeScores) -> None:
     """Print the circuit and how it was judged."""
     settings: Any = report.settings
     a.show(faithfulness_table(edges, report), "the circuit on fresh prompts, beside random circuits of its size")
@@ -39,7 +37,7 @@ def tell(a: Answer, edges: CircuitEdges, report: CircuitReport) -> None:
         a.show(pd.DataFrame([row]), f"beside {len(settings['known'])} known heads and MLPs")
         if settings["known"] == list(published_nodes()):
             a.show(heads_by_class(nodes(edges.circuit)), "the published heads of GPT-2 small in this circuit")
-    a.show(strongest(edges), "strongest edges")
+    a.show(strongest(edges, exact), "strongest edges, and what patching each of them alone does")
 
 
 def faithfulness_table(edges: CircuitEdges, report: CircuitReport) -> pd.DataFrame:
@@ -86,11 +84,13 @@ def sizes_table(report: CircuitReport) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def strongest(edges: CircuitEdges) -> pd.DataFrame:
-    """The edges with the largest |score|, with the deviation between prompts where it is known."""
-    columns = {"edge": list(edges.values["score"].axes[0].labels)}
+def strongest(edges: CircuitEdges, exact: EdgeScores) -> pd.DataFrame:
+    """The edges with the largest |score|, its deviation between prompts where it is known, and their exact effects."""
+    columns: dict[str, Any] = {"edge": list(edges.values["score"].axes[0].labels)}
     columns |= {name: values.data.tolist() for name, values in edges.values.items()}
-    return pd.DataFrame(columns).head(SHOWN_EDGES)
+    frame = pd.DataFrame(columns).head(int((~exact.score.isnan()).sum()))
+    places = [edges.circuit.graph.edge_index(edge) for edge in edges.pairs()[: len(frame)]]
+    return frame.assign(exact=[float(exact.score[place]) for place in places])
 
 
 def _number(value: float) -> str:

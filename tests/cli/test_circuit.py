@@ -33,12 +33,21 @@ def test_acdc_finds_the_five_edges_and_says_how_good_they_are(ask: Ask, tmp_path
     found = Circuit.load(circuit_file(tmp_path))
     assert set(found.edges()) == set(toy_module(TOY).TRUTH.active[NOISE])
     results = results_of(tmp_path, "circuit")
-    assert sorted(results) == ["circuit", "evaluation", "scores"]
+    assert sorted(results) == ["circuit", "evaluation", "exact", "scores"]
     # Judged on other prompts than those it was found on.
     assert results["evaluation"].provenance.task["seed"] == 1
     assert results["scores"].provenance.task["seed"] == 0
     assert "memory: scoring 4 prompts a pass" in out
     assert "ablation: edges of heads (q, k, v), counterfactual" in out
+
+
+def test_scores_stand_beside_the_exact_effects(ask: Ask) -> None:
+    out = ask("circuit", *ASKED, "--method", "eap", "--search", "acdc", "--threshold", 0.5)
+    rows = {" ".join(row[:3]): [float(cell) for cell in row[3:]] for row in rows_under(out, "strongest edges")}
+    assert len(rows) == 5
+    # Gradients vanish in saturated attention; the edge matters all the same.
+    score, _, exact = rows["a0.0 -> a1.0.k"]
+    assert abs(score) < 0.1 < abs(exact)
 
 
 def test_the_curve_has_the_found_size_and_random_circuits(ask: Ask, tmp_path: Path) -> None:
