@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from interp.errors import InputError
+from interp.models.hub import files_from_hub
 from saes.architectures import Dictionary
 from saes.formats import native
 
@@ -24,14 +25,6 @@ def load(path_or_hub_id: str | Path, sae_id: str = "", *, revision: str | None =
 
 
 def _from_hub(repository: str, sae_id: str, revision: str | None) -> Path:
-    from huggingface_hub import snapshot_download  # slow to import, and only wanted here
-
     prefix = f"{sae_id}/" if sae_id else ""
     wanted = [f"{prefix}{name}" for name in (native.CONFIG, native.WEIGHTS, native.SPARSITY)]
-    try:
-        return Path(snapshot_download(repository, revision=revision, allow_patterns=wanted)) / sae_id
-    except Exception as error:  # the hub's errors have no common class, and all mean the same to the caller
-        raise InputError(
-            f"{repository} is neither a directory nor a repository that the hub gives out ({type(error).__name__}); "
-            "check the name, the network and your access"
-        ) from error
+    return files_from_hub(repository, wanted, revision) / sae_id

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from interp.errors import InputError
@@ -69,6 +70,22 @@ def cached_copy(name: str, revision: str | None = None) -> Path | None:
     directory = Path(config).parent
     weights = [*directory.glob("*.safetensors"), *directory.glob("*.bin")]
     return directory if weights else None
+
+
+def files_from_hub(repository: str, patterns: Sequence[str], revision: str | None = None) -> Path:
+    """A directory with the files of a repository that match, out of the hub's own cache or fetched into it.
+
+    Raises InputError when the repository is unknown, or the hub is out of reach and its cache holds nothing.
+    """
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=list(patterns)))
+    except Exception as error:  # the hub's errors have no common class, and all mean the same to the caller
+        raise InputError(
+            f"{repository} is neither a directory nor a repository that the hub gives out ({type(error).__name__}); "
+            "check the name, the network and your access"
+        ) from error
 
 
 def cached_names() -> tuple[str, ...]:
