@@ -24,11 +24,12 @@ from interp.circuits import Graph
 from interp.circuits.edge_scores import METHODS, SHARES
 from interp.cli import circuit_steps, circuit_tables
 from interp.cli.answering import Answer, Maybe, Several, answering
+from interp.cli.fitting import fitting_length
 from interp.cli.tasking import MetricOptions, choose_task
 from interp.errors import InputError, unknown
 from interp.tasks import PromptPairs
 
-QUICK_PAIRS = 8
+QUICK_PAIRS, QUICK_LENGTH = 8, 15
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class Config(MetricOptions):
     n_random: Maybe[int] = None
     """Random circuits of the same size, connected and alike in every layer (default: 100, or 30 with --quick)."""
     quick: bool = False
-    """At most 8 pairs and 3 steps, 30 random circuits, no minimality, no knock-outs: the same figures, wider."""
+    """The same figures from less: at most 8 pairs (of induction: 15 tokens, repeated), 3 steps, 30 random circuits,
+    fewer sizes, no minimality, no knock-outs."""
     batch_size: Maybe[int] = None
     """Prompts a pass (default: as many as the memory budget allows)."""
     memory_budget: int = 1024
@@ -115,11 +117,19 @@ def _check(config: Config) -> None:
 
 def _tasks(answer: Answer, config: Config) -> tuple[PromptPairs, PromptPairs]:
     """The prompts that a circuit is found on, and others to judge it on."""
-    n = min(config.n or QUICK_PAIRS, QUICK_PAIRS) if config.quick else config.n
-    task = choose_task(answer, replace(config, n=n))
+    config = _shorter(answer, config) if config.quick else config
+    task = choose_task(answer, config)
     if not config.task.endswith(".jsonl"):
-        return task, choose_task(answer, replace(config, n=n, seed=config.seed + 1), notes=False)
+        return task, choose_task(answer, replace(config, seed=config.seed + 1), notes=False)
     if len(task) < 4:
         answer.say("note: too few pairs to keep some for judging: the circuit is judged on those it is found on")
         return task, task
     return task[::2], task[1::2]
+
+
+def _shorter(answer: Answer, config: Config) -> Config:
+    """Fewer pairs, and repetitions of fewer tokens: these prompts are five times as long as the other tasks'."""
+    n, options = min(config.n or QUICK_PAIRS, QUICK_PAIRS), config.task_options
+    if config.task == "induction" and not options:
+        options = (f"length={fitting_length(answer.model, QUICK_LENGTH, n_repeats=2, bos=config.bos, distinct=2)}",)
+    return replace(config, n=n, task_options=options)

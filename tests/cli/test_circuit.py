@@ -93,6 +93,13 @@ def test_a_saved_circuit_is_judged_again(ask: Ask, tmp_path: Path) -> None:
     assert rows_under(first, BESIDE)[:4] == rows_under(again, BESIDE)[:4]
 
 
+def test_another_task_is_a_flag(ask: Ask, tmp_path: Path) -> None:
+    ask("circuit", "--task", "induction", "--quick", "--n", 3, "--n-edges", 10)
+    scores = results_of(tmp_path, "circuit")["scores"]
+    assert scores.provenance.task["name"] == "induction"
+    assert scores.provenance.task["settings"]["length"] <= 15
+
+
 def test_a_known_circuit_is_compared_with(ask: Ask) -> None:
     out = ask("circuit", *ASKED, "--search", "acdc", "--threshold", 0.5, "--known", "a0.0", "a1.0")
     assert rows_under(out, "beside 2 known heads and MLPs")
