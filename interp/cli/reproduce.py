@@ -24,6 +24,7 @@ from interp.cli.answering import Options, as_table
 from interp.models import identity, load_model
 from interp.reproduce import indirect_object_identification as ioi
 from interp.reproduce import induction_heads as induction
+from interp.reproduce.experiment import Experiment
 from interp.runs import open_run
 from interp.viz import Report
 
@@ -93,13 +94,23 @@ def main(config: Induction | Ioi | All, console: Console | None = None) -> int:
         if isinstance(config, Ioi | All):
             done.append((ioi.TITLE, ioi.run_ioi(model, _ioi(config), run, report)))
         for title, found in done:
-            report.headline(found.headline, title)
-            console.print(as_table(found.table(), f"{title} in {who['id']}"))
-            console.print()
+            _show(console, report, found, title, who["id"])
         path = report.write(run.path("report.html"))
     _say(console, f"finished in {time.monotonic() - began:.0f} s; results: {run.directory}")
     _say(console, f"report: {path}")
     return 0
+
+
+def _show(console: Console, report: Report, found: Experiment, title: str, model: str) -> None:
+    """The headline numbers, in the report and on the terminal, and what there is none of."""
+    if found.headline:
+        report.headline([(one.name, one.value, one.sample, one.interval, one.unit) for one in found.numbers()], title)
+        table = found.table()
+        table["n"] = [one.sample for one in found.numbers()]
+        console.print(as_table(table.drop(columns="of"), f"{title} in {model}"))
+        console.print()
+    for sentence in found.skipped:
+        _say(console, f"not measured: {sentence}")
 
 
 def _say(console: Console, text: str) -> None:

@@ -22,7 +22,7 @@ from interp.viz.figures import figure
 from interp.viz.provenance_notes import details, source_line
 from interp.viz.result_views import view
 from interp.viz.tables import cells, headline_table, html_table
-from interp.viz.text import paragraphs
+from interp.viz.text import in_line, paragraphs
 from interp.viz.views import View
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ class Report:
         self.title = title
         self.subtitle = subtitle
         self._room = max_bytes - _LIBRARIES
+        self._abstract: list[str] = []
         self._headlines: list[str] = []
+        self._omitted: list[str] = []
         self._sections: list[_Section] = []
         self._results: list[Result] = []
         self._painters: set[str] = set()
@@ -63,6 +65,21 @@ class Report:
     def section(self, title: str, text: str = "") -> Report:
         """Start a section; in the text blank lines separate paragraphs and `back ticks` mark code."""
         self._sections.append(_Section(title, text))
+        return self
+
+    def abstract(self, text: str) -> Report:
+        """Say in words what was found, under the title and before everything else.
+
+        May be called at any time, before or after sections; several calls follow one another. Blank lines separate
+        paragraphs and `back ticks` mark code.
+        """
+        self._abstract.append(text)
+        return self
+
+    def omitted(self, sentence: str) -> Report:
+        """Name something that is missing from the page, and why; listed under the headline numbers."""
+        if sentence not in self._omitted:
+            self._omitted.append(sentence)
         return self
 
     def headline(self, table: pd.DataFrame | Sequence[tuple[Any, ...]], title: str = "Headline numbers") -> Report:
@@ -104,7 +121,7 @@ class Report:
     def html(self) -> str:
         """The whole page."""
         body = (
-            f'<div class="report">\n{self._header()}\n{self._contents()}\n<main>\n{"".join(self._headlines)}\n'
+            f'<div class="report">\n{self._header()}\n{self._contents()}\n<main>\n{self._opening()}\n'
             f"{self._body()}</main>\n<footer>{details(self._results)}</footer>\n</div>"
         )
         return pages.page(self.title, body, self._painters, styles=pages.asset("report.css"))
@@ -175,6 +192,14 @@ class Report:
         subtitle = f'<div class="subtitle">{paragraphs(self.subtitle)}</div>' if self.subtitle else ""
         return f"<header><h1>{html.escape(self.title)}</h1>{subtitle}{source_line(self._results)}</header>"
 
+    def _opening(self) -> str:
+        """The abstract, the boxes of headline numbers, and what is missing."""
+        text = "\n\n".join(self._abstract)
+        abstract = f'<div class="abstract">{paragraphs(text)}</div>' if text else ""
+        items = "".join(f"<li>{in_line(sentence)}</li>" for sentence in self._omitted)
+        omitted = f'<div class="omitted"><h2>Not measured</h2><ul>{items}</ul></div>' if items else ""
+        return f"{abstract}\n{''.join(self._headlines)}\n{omitted}"
+
     def _contents(self) -> str:
         titled = [section for section in self._sections if section.title]
         if len(titled) < 2:
@@ -198,5 +223,5 @@ class Report:
 
 def _words(label: str, caption: str, caveat: str) -> str:
     """The caption of a figure or table, with its caveat set apart."""
-    warning = f'<span class="caveat"><b>Caveat.</b> {html.escape(caveat)}</span>' if caveat else ""
-    return f"<figcaption><b>{label}.</b> {html.escape(caption)}{warning}</figcaption>"
+    warning = f'<span class="caveat"><b>Caveat.</b> {in_line(caveat)}</span>' if caveat else ""
+    return f"<figcaption><b>{label}.</b> {in_line(caption)}{warning}</figcaption>"

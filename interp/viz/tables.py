@@ -13,7 +13,7 @@ from interp.errors import InputError
 from interp.viz import theme
 from interp.viz.arranging import Arranged, arrange, labels_of, title_of
 from interp.viz.framing import title
-from interp.viz.text import for_plotly, visible
+from interp.viz.text import for_plotly, visible, whole_intervals
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,7 +140,7 @@ def _column(values: Sequence[Any]) -> tuple[list[str], bool]:
     right = all(isinstance(value, int | float | np.number) or _reads_as_number(value) for value in values) and bool(
         values
     )
-    return [html.escape(_text(value)) for value in values], right
+    return [whole_intervals(html.escape(_text(value))) for value in values], right
 
 
 def _text(value: Any) -> str:
@@ -179,15 +179,18 @@ def headline_table(table: pd.DataFrame | Sequence[tuple[Any, ...]]) -> str:
     classes = {1: ' class="n value"', 2: ' class="n aside"', 3: ' class="n"', 4: ' class="aside"'}
     head = "".join(f"<th{classes.get(j, '')}>{_HEADLINE_COLUMNS[j]}</th>" for j in order)
     body = "".join(
-        "<tr>" + "".join(f"<td{classes.get(j, '')}>{html.escape(_headline_cell(row[j]))}</td>" for j in order) + "</tr>"
+        "<tr>" + "".join(f"<td{classes.get(j, '')}>{_headline_cell(row[j])}</td>" for j in order) + "</tr>"
         for row in rows
     )
     return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def _headline_cell(value: Any) -> str:
+    """One cell, escaped."""
     if isinstance(value, tuple | list) and len(value) == 2:
-        return theme.interval(float(value[0]), float(value[1]))
-    if isinstance(value, float | np.floating):
-        return theme.number(float(value))
-    return _text(value)
+        text = theme.interval(float(value[0]), float(value[1]))
+    elif isinstance(value, float | np.floating):
+        text = theme.number(float(value))
+    else:
+        text = _text(value)
+    return whole_intervals(html.escape(text))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import html
 import json
 import math
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 import numpy as np
 
 _WORD_JOINER = "\u2060"
+_INTERVAL = re.compile(r"\[[−\-\d.,e∞]+, [−\-\d.,e∞]+\]")
 _VISIBLE = {"\n": "↵", "\r": "␍", "\t": "⇥", "\x00": "␀"}
 
 
@@ -81,11 +83,18 @@ def script_json(value: Mapping[str, Any] | Sequence[Any]) -> str:
 def paragraphs(text: str) -> str:
     """Plain text as HTML paragraphs: blank lines separate them, `back ticks` mark code."""
     blocks: Iterable[str] = (block.strip() for block in text.split("\n\n"))
-    return "".join(f"<p>{_with_code(block)}</p>" for block in blocks if block)
+    return "".join(f"<p>{in_line(block)}</p>" for block in blocks if block)
 
 
-def _with_code(text: str) -> str:
-    parts = html.escape(text).split("`")
+def whole_intervals(markup: str) -> str:
+    """Text that is escaped already, with every interval [a, b] kept on one line."""
+    return _INTERVAL.sub(r'<span class="interval">\g<0></span>', markup)
+
+
+def in_line(text: str) -> str:
+    """Plain text as HTML for a place inside a paragraph: `back ticks` mark code, intervals do not break."""
+    escaped = whole_intervals(html.escape(text))
+    parts = escaped.split("`")
     if len(parts) % 2 == 0:  # an odd back tick is only a character
-        return html.escape(text)
+        return escaped
     return "".join(f"<code>{part}</code>" if i % 2 else part for i, part in enumerate(parts))

@@ -150,3 +150,19 @@ def test_writing_is_all_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_half_a_character_does_not_stop_the_page(tmp_path: Path, make: Make) -> None:
     result = make({"v": values(torch.ones(2), token=["\ud83d", "b"])}, Plot("table", "v"))
     assert "�" in Report("half \ud83d").add(result).write(tmp_path / "r.html").read_text(encoding="utf-8")
+
+
+def test_the_abstract_stands_first_whenever_it_is_written() -> None:
+    report = Report("T").headline([("a", 1.0)]).section("One", "Here.").abstract("Found `x`.\n\nAnd y.")
+    text = words(report.abstract("Last [1.5, −2e-05] word.").omitted("No texts.").omitted("No texts.").html)
+    order = ["Found x .", "And y.", "Last [1.5, −2e-05] word.", "Headline numbers", "No texts.", "Here."]
+    assert [text.index(part) for part in order] == sorted(text.index(part) for part in order)
+    assert text.count("No texts.") == 1
+
+
+def test_intervals_do_not_break(heatmap: Result) -> None:
+    report = Report("T").section("S", "Here [1, 2].").add(heatmap, "Between [−0.5, 1e-05].", "Only [3, 4].")
+    report.add(pd.DataFrame({"a": ["9.95 [9.55, 10.3]", "no number"], "b": ["[x, y]", "[1]"]}), caption="C.")
+    found = re.findall(r'<span class="interval">(.*?)</span>', report.html)
+    assert found == ["[1, 2]", "[−0.5, 1e-05]", "[3, 4]", "[9.55, 10.3]"]
+    assert ".interval { white-space: nowrap; }" in report.html
