@@ -32,7 +32,7 @@ from interp.hooks.intervening import intervene
 from interp.hooks.interventions import Intervention, ablate, freeze
 from interp.hooks.partial import embedding_device
 from interp.models import identity
-from interp.results import Axis, Plot, Result, Values, bootstrap_interval
+from interp.results import Axis, Plot, Result, Values, bootstrap_interval, range_of_draws
 from interp.runs import progress, provenance
 from interp.tasks.prompting import Prompts, as_prompts, has_bos
 from interp.tasks.repetition import repeated_random_tokens
@@ -223,7 +223,7 @@ def _values(each: Float[Tensor, "condition example measure"], names: tuple[str, 
     chosen, random = effects[0], effects[1:]
     draws = random.mean(1)  # [draw, measure]
     low, high = bootstrap_interval(chosen, 0)
-    range_low, range_high = torch.quantile(draws, torch.tensor([0.025, 0.975]), dim=0).unbind()
+    range_low, range_high = range_of_draws(draws)
     examples, measure = Axis("example", tuple(range(len(chosen)))), Axis("measure", names)
     axes = (measure, Axis("condition", CONDITIONS))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from interp.results.axes import Axis, Values
-    from interp.results.intervals import bootstrap_interval, mean_with_interval
+    from interp.results.intervals import FEWEST, bootstrap_interval, interval_words, mean_with_interval, range_of_draws
     from interp.results.plain import JSON
     from interp.results.plots import Plot
     from interp.results.result import KINDS, Provenance, Result, load
@@ -25,10 +25,14 @@ _HOMES = {
     "Result": "result",
     "load": "result",
     "bootstrap_interval": "intervals",
+    "FEWEST": "intervals",
+    "interval_words": "intervals",
     "mean_with_interval": "intervals",
+    "range_of_draws": "intervals",
 }
 
 __all__ = [
+    "FEWEST",
     "JSON",
     "KINDS",
     "Axis",
@@ -37,8 +41,10 @@ __all__ = [
     "Result",
     "Values",
     "bootstrap_interval",
+    "interval_words",
     "load",
     "mean_with_interval",
+    "range_of_draws",
 ]
 
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from interp.errors import InputError
 from interp.results.axes import Values
 
+FEWEST = 5
+"""An interval needs this many examples: resamples of fewer vary so little that it would claim far too much."""
 _BUDGET = 32 * 2**20
 """Bytes that the weights of a block of resamples, or the resampled means of a block of columns, may take."""
 
@@ -22,9 +24,10 @@ def bootstrap_interval(
     """Percentile interval of the mean over `axis`, from resamples of that axis drawn with replacement.
 
     Whole rows are resampled together, so differences between columns keep their pairing. The answer has the shape of
-    `data` without `axis`, and its unit. One row alone says nothing about spread: the interval is then NaN; NaN in a
-    column gives NaN for that column. Memory beside the data and a copy of a block of columns stays at a few hundred MB.
-    Raises InputError for no rows at all, a level outside (0, 1), or no resamples.
+    `data` without `axis`, and its unit. Fewer than `FEWEST` rows say too little about spread: the interval is then NaN,
+    which figures and tables leave out; NaN in a column gives NaN for that column. Memory beside the data and a copy of
+    a block of columns stays at a few hundred MB. Raises InputError for no rows at all, a level outside (0, 1), or no
+    resamples.
     """
     if not 0 < level < 1:
         raise InputError(f"level is the share of resamples inside the interval and lies between 0 and 1, not {level}")
@@ -36,7 +39,7 @@ def bootstrap_interval(
     rows = data.detach().movedim(axis, 0)
     shape = rows.shape[1:]
     dtype = torch.float64 if data.dtype == torch.float64 or not data.is_floating_point() else torch.float32
-    if n == 1:
+    if n < FEWEST:
         nan = torch.full(shape, float("nan"), dtype=dtype)
         return nan, nan.clone()
     columns = rows.reshape(n, -1)
@@ -45,6 +48,25 @@ def bootstrap_interval(
     parts = [_interval(part.to(dtype), n_resamples, level, seed) for part in columns.split(width, dim=1)]
     low, high = (torch.cat(ends).reshape(shape) for ends in zip(*parts, strict=True))
     return low, high
+
+
+def range_of_draws(
+    draws: Float[Tensor, "draw ..."], level: float = 0.95
+) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+    """The range that holds `level` of some random draws, as its two ends; NaN for fewer than `FEWEST` draws."""
+    tail = (1 - level) / 2
+    low, high = torch.quantile(draws, torch.tensor([tail, 1 - tail], dtype=draws.dtype), dim=0).unbind()
+    if len(draws) >= FEWEST:
+        return low, high
+    return torch.full_like(low, float("nan")), torch.full_like(high, float("nan"))
+
+
+def interval_words(n: int, over: str, what: str = "95 % intervals") -> str:
+    """How captions speak of intervals: "95 % intervals over 16 prompts", or that there are none and why."""
+    if n >= FEWEST:
+        return f"{what} over {n} {over}"
+    some = f"{n} {over} are" if n != 1 else f"{n} {over.removesuffix('s')} is"
+    return f"no intervals, since {some} too few for any"
 
 
 def mean_with_interval(values: Values, over: str = "example", seed: int = 0) -> dict[str, Values]:

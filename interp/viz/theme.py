@@ -91,7 +91,7 @@ def template() -> Any:
 def number(value: float | int, digits: int = 3) -> str:
     """A number for people: `digits` significant figures, thousands separated, a true minus sign."""
     if not math.isfinite(value):
-        return "n/a" if value != value else "∞" if value > 0 else "−∞"
+        return "–" if value != value else "∞" if value > 0 else "−∞"
     if value == int(value) and abs(value) < 1e15:
         text = f"{int(value):,}"
     elif abs(value) >= 1000:
@@ -102,5 +102,7 @@ def number(value: float | int, digits: int = 3) -> str:
 
 
 def interval(low: float | int, high: float | int, digits: int = 3) -> str:
-    """An interval for people: [low, high]."""
+    """An interval for people: [low, high]; nothing where there is none."""
+    if low != low or high != high:
+        return ""
     return f"[{number(low, digits)}, {number(high, digits)}]"

@@ -29,9 +29,9 @@ def test_the_score_is_the_difference_of_two_losses(name: str, window: int, monke
 
 def test_positions_count_as_in_the_loss_by_position() -> None:
     model = interp.load_model("toy/induction")
-    tokens = repeated_random_tokens(model, 4, 12, seed=0)
+    tokens = repeated_random_tokens(model, 8, 12, seed=0)
     found = in_context_score(model, tokens, early=5, late=20)
-    by_position = repeated_loss(model, n=4, length=12, seed=0).values["loss"]
+    by_position = repeated_loss(model, n=8, length=12, seed=0).values["loss"]
     for measure, position in (("early", 5), ("late", 20)):
         expected = by_position.sel(position=position).data
         torch.testing.assert_close(found.sel(measure=measure).values["mean"].data, expected, atol=1e-5, rtol=1e-5)

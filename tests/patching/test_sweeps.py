@@ -20,14 +20,14 @@ OVER = ("resid_pre", "resid_mid", "attn_out", "mlp_out", "q", "k", "v", "z", "pa
 TOLERANCE = 1e-4
 
 
-def pairs(n_pos: int = 9, seed: int = 0) -> PromptPairs:
-    """Four pairs that differ at positions 3 and 5, read at the last token."""
-    clean = random_tokens(4, n_pos, seed)
+def pairs(n_pos: int = 9, seed: int = 0, n: int = 4) -> PromptPairs:
+    """Pairs that differ at positions 3 and 5, read at the last token."""
+    clean = random_tokens(n, n_pos, seed)
     corrupt = clean.clone()
     corrupt[:, 3] = (clean[:, 3] - 3 + 1) % (N_VOCAB - 3) + 3
     corrupt[:, 5] = (clean[:, 5] - 3 + 7) % (N_VOCAB - 3) + 3
-    answers = random_tokens(4, 2, seed + 1)
-    positions = {"first": [3] * 4, "second": [5] * 4}
+    answers = random_tokens(n, 2, seed + 1)
+    positions = {"first": [3] * n, "second": [5] * n}
     return from_tokens(clean, corrupt, answers[:, :1], answers[:, 1:], positions=positions, n_vocab=N_VOCAB)
 
 
@@ -160,7 +160,7 @@ def test_exact_on_the_induction_toy() -> None:
 
 def test_signs_and_intervals() -> None:
     """Denoising and noising are both positive for what carries the clean answer; the interval holds the mean."""
-    model, task = tiny("llama"), pairs()
+    model, task = tiny("llama"), pairs(n=5)
     for direction in ("denoise", "noise"):
         result = sweep(model, task, "resid_pre", ("layer",), direction)
         mean, low, high = (result.values[name].data for name in ("effect", "low", "high"))

@@ -6,7 +6,15 @@ import scipy.stats
 import torch
 
 from interp.errors import InputError
-from interp.results import Values, bootstrap_interval, intervals, mean_with_interval
+from interp.results import (
+    FEWEST,
+    Values,
+    bootstrap_interval,
+    interval_words,
+    intervals,
+    mean_with_interval,
+    range_of_draws,
+)
 
 
 def sample(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -75,10 +83,12 @@ def test_any_numbers_will_do(dtype: torch.dtype) -> None:
     assert 0 < low < high < 1
 
 
-def test_one_example_says_nothing_about_spread_and_none_is_refused() -> None:
-    low, high = bootstrap_interval(torch.ones(1, 2), 0)
-    assert low.isnan().all()
-    assert high.isnan().all()
+def test_few_examples_say_nothing_about_spread_and_none_are_refused() -> None:
+    for n in range(1, FEWEST):
+        low, high = bootstrap_interval(sample(n, 2), 0)
+        assert low.isnan().all()
+        assert high.isnan().all()
+    assert not bootstrap_interval(sample(FEWEST, 2), 0)[0].isnan().any()
     with pytest.raises(InputError, match="at least one example"):
         bootstrap_interval(torch.ones(0, 2), 0)
     with pytest.raises(InputError, match="between 0 and 1, not 95"):
@@ -100,3 +110,18 @@ def test_mean_with_interval_keeps_the_other_axes_and_the_unit(per_example: Value
     torch.testing.assert_close(out["mean"].data, per_example.data.mean(0))
     assert (out["low"].data <= out["mean"].data).all()
     assert (out["mean"].data <= out["high"].data).all()
+
+
+def test_a_range_holds_most_draws_and_needs_enough_of_them() -> None:
+    draws = torch.arange(101.0)[:, None].expand(101, 2)
+    low, high = range_of_draws(draws, level=0.9)
+    assert low.tolist() == pytest.approx([5, 5])
+    assert high.tolist() == pytest.approx([95, 95])
+    assert range_of_draws(draws[: FEWEST - 1])[0].isnan().all()
+    assert not range_of_draws(draws[:FEWEST])[0].isnan().any()
+
+
+def test_captions_speak_of_the_intervals_that_there_are() -> None:
+    assert interval_words(16, "prompts") == "95 % intervals over 16 prompts"
+    assert interval_words(3, "draws") == "no intervals, since 3 draws are too few for any"
+    assert interval_words(1, "prompts") == "no intervals, since 1 prompt is too few for any"
