@@ -34,6 +34,9 @@ Several = Annotated[tuple[T, ...], tyro.conf.arg(help_behavior_hint="")]
 FILES = (".json", ".jsonl", ".txt")
 """Endings of what an option may name instead of saying it."""
 
+NOT_SETTINGS = ("out", "device", "fresh")
+"""Options that do not decide the numbers."""
+
 
 @dataclass(frozen=True)
 class Options:
@@ -46,7 +49,9 @@ class Options:
     seed: int = 0
     """Decides every random draw."""
     out: str = "runs"
-    """Where run directories are kept."""
+    """The directory under which run directories are made, as OUT/<command>/<time>-<hash of the settings>/."""
+    fresh: bool = False
+    """Start a run of its own, even where an interrupted one of the same settings could go on."""
 
 
 class Answer:
@@ -85,10 +90,10 @@ def answering(command: str, config: Options, *, title: str = "", console: Consol
     """
     console = console or Console()
     model = load_model(config.model, device=config.device)
-    settings = {name: value for name, value in asdict(config).items() if name not in ("out", "device")}
+    settings = {name: value for name, value in asdict(config).items() if name not in NOT_SETTINGS}
     settings["weights_sha256"] = identity(model)["weights_sha256"]
     settings |= _files_read(settings)
-    with open_run(command, settings, root=config.out) as run:
+    with open_run(command, settings, root=config.out, resume=not config.fresh) as run:
         answer = Answer(model, run, console)
         yield answer
         report = write_report(answer, title or f"interp {command}")
@@ -137,5 +142,12 @@ def as_table(frame: pd.DataFrame, title: str = "") -> Table:
         justify = "right" if pd.api.types.is_numeric_dtype(frame[name]) else "left"
         table.add_column(Text(str(name)), justify=justify)  # type: ignore[arg-type]
     for row in frame.itertuples(index=False):
-        table.add_row(*(Text(f"{cell:.3g}" if isinstance(cell, float) else str(cell)) for cell in row))
+        table.add_row(*(Text(_cell(cell)) for cell in row))
     return table
+
+
+def _cell(value: Any) -> str:
+    """Three significant digits of a number; a dash where there is none."""
+    if not isinstance(value, float):
+        return str(value)
+    return "–" if value != value else f"{value:.3g}"

@@ -18,7 +18,7 @@ import pandas as pd
 from rich.console import Console
 
 from interp.circuits import ground_truth_table
-from interp.cli.answering import Several, as_table
+from interp.cli.answering import NOT_SETTINGS, Several, as_table
 from interp.runs import open_run
 from interp.viz import Report
 
@@ -44,14 +44,16 @@ class Config:
     seed: int = 0
     """Decides every random draw."""
     out: str = "runs"
-    """Where run directories are kept."""
+    """The directory under which run directories are made, as OUT/circuit-ground-truth/<time>-<hash of the settings>/."""
+    fresh: bool = False
+    """Start a run of its own, even where an interrupted one of the same settings could go on."""
 
 
 def main(config: Config, console: Console | None = None) -> int:
     """Score everything, print the table and the notes, keep both in a run."""
     console = console or Console()
-    settings = {name: value for name, value in asdict(config).items() if name != "out"}
-    with open_run("circuit-ground-truth", settings, root=config.out) as run:
+    settings = {name: value for name, value in asdict(config).items() if name not in NOT_SETTINGS}
+    with open_run("circuit-ground-truth", settings, root=config.out, resume=not config.fresh) as run:
         found = run.step(
             "table",
             lambda: ground_truth_table(

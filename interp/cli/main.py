@@ -93,11 +93,20 @@ def _command(name: str, arguments: list[str]) -> tuple[str, list[str]]:
     return f"{name} {second}", rest
 
 
+def _check_models(arguments: list[str]) -> None:
+    if any(argument.startswith("--model") for argument in arguments):
+        from interp.cli.model_names import check_model_names  # here: `interp --help` must not wait for it
+
+        check_model_names(arguments)
+
+
 def _under(name: str) -> list[str]:
     return [full for full in COMMANDS if full.startswith(f"{name} ")]
 
 
 def _run(name: str, arguments: list[str]) -> int:
+    if "--help" not in arguments and "-h" not in arguments:
+        _check_models(arguments)
     module = _module(COMMANDS[name][0])
     import tyro  # here: `interp --help` must not wait for it
 

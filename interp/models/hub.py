@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import functools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from interp.errors import InputError
@@ -113,11 +115,14 @@ def _guess(name: str, ours: tuple[str, ...]) -> str:
 
 @functools.cache
 def _supported_names() -> tuple[str, ...]:
-    """Hub ids that TransformerLens lists as supported, the most downloaded first; empty when its list is unreadable."""
-    try:
-        from transformer_lens.tools.model_registry.api import get_supported_models
+    """Hub ids that TransformerLens lists as supported, the most downloaded first; empty when its list is unreadable.
 
-        return tuple(entry.model_id for entry in get_supported_models())
+    Its list is read as a file: importing the library takes seconds, and the answer is only part of an error message.
+    """
+    try:
+        (folder,) = find_spec("transformer_lens").submodule_search_locations  # type: ignore[union-attr, misc]
+        path = Path(folder) / "tools" / "model_registry" / "data" / "supported_models.json"
+        return tuple(entry["model_id"] for entry in json.loads(path.read_text(encoding="utf-8"))["models"])
     except Exception:  # a convenience for an error message must not become the error
         return ()
 
