@@ -48,8 +48,9 @@ format: install
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
+# The fast tests use one thread each: as many at a time as there are cores.
 test: lint
-	$(RUN) pytest -q
+	$(RUN) pytest -q -n auto --maxprocesses 8 --dist worksteal
 
 # -rs: say why a test was skipped (no hub, no GPU, no browser).
 test-all: install
