@@ -1,10 +1,16 @@
-"""Small models with random weights, to be trained from scratch."""
+"""Models with random weights: small ones to be trained from scratch, and the untrained twin of any model."""
 
 from __future__ import annotations
+
+import copy
 
 import torch
 from transformer_lens.config import TransformerBridgeConfig
 from transformer_lens.model_bridge import TransformerBridge
+
+from interp.errors import InputError
+from interp.models.identifying import identity, remember_origin
+from interp.models.load import load_model
 
 
 def untrained_attention_only(
@@ -31,3 +37,35 @@ def untrained_attention_only(
     with torch.random.fork_rng(devices=[]):
         model = TransformerBridge.boot_native(config, model_name=f"attention-only-{n_layers}-layers")
     return model.eval().requires_grad_(False)
+
+
+def untrained_twin(model: TransformerBridge, seed: int = 0) -> TransformerBridge:
+    """The same architecture and tokenizer with the weights that training would start from: a control.
+
+    Weights are drawn as the model's own library draws them (Hugging Face's initialisation, or the native one) in
+    float32 on the model's device; the same seed gives the same weights, and the global random state is left alone.
+    What a representation holds or shares in the twin comes from the architecture and the text, not from training.
+    Raises InputError for a hand-built model, which has no such start, and for a class that cannot be built afresh.
+    """
+    origin = identity(model)
+    if str(origin["id"]).startswith("toy/"):
+        raise InputError(f"{origin['id']} is built by hand and was never trained, so it has no untrained twin")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        twin = _fresh(model, seed)
+    remember_origin(twin, f"{origin['id']} untrained (seed {seed})", None)
+    return twin
+
+
+def _fresh(model: TransformerBridge, seed: int) -> TransformerBridge:
+    plain = model.original_model
+    if getattr(plain, "config", None) is None:
+        config = copy.deepcopy(model.cfg)
+        config.seed, config.init_weights, config.device = seed, True, "cpu"
+        made = TransformerBridge.boot_native(config)
+        return load_model(made, device=next(plain.parameters()).device)
+    try:
+        fresh = type(plain)(copy.deepcopy(plain.config)).float()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"a {type(plain).__name__} cannot be built with fresh weights: {error}") from error
+    return load_model(fresh, device=next(plain.parameters()).device, tokenizer=model.tokenizer)
