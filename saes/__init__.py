@@ -23,7 +23,9 @@ _NAMES = {
     "evaluate": "saes.evals.evaluating",
     "fit": "saes.training.fitting",
     "load": "saes.loading",
+    "open_shards": "saes.activations.shard_streams",
     "train": "saes.training.training",
+    "write_shards": "saes.activations.shard_writing",
 }
 _ROOMS = ("activations", "architectures", "evals", "formats", "kernels", "training")
 

@@ -7,6 +7,7 @@ they come.
 
 from __future__ import annotations
 
+import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -38,7 +39,11 @@ class RowSource(ABC):
 
     @abstractmethod
     def next_rows(self, n: int) -> Rows:
-        """The next rows."""
+        """The next rows, and after the last ones the first again."""
+
+    @abstractmethod
+    def rows_of_epoch(self, n: int) -> Rows:
+        """The next rows, fewer where the texts end before, and none at their end."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
@@ -101,8 +106,13 @@ class LocalRows(RowSource):
             if self._cursor == len(self._order):
                 self.epoch, self._cursor = self.epoch + 1, 0
                 self._order = self._permutation()
-        chosen = torch.cat(taken)
-        return Rows(*(values[chosen] for values in self.rows))
+        return self._take(torch.cat(taken))
+
+    def rows_of_epoch(self, n: int) -> Rows:
+        """The next rows of this epoch's order, as many as are left."""
+        part = self._order[self._cursor : self._cursor + n]
+        self._cursor += len(part)
+        return self._take(part)
 
     def state(self) -> dict[str, Any]:
         """Epoch and place in its order."""
@@ -112,6 +122,9 @@ class LocalRows(RowSource):
         """Go back to an epoch and a place in its order."""
         self.epoch, self._cursor, self.seed = (int(plain[name]) for name in ("epoch", "cursor", "seed"))
         self._order = self._permutation()
+
+    def _take(self, chosen: Int[Tensor, " n"]) -> Rows:
+        return Rows(*(values[chosen] for values in self.rows))
 
     def _permutation(self) -> Int[Tensor, " row"]:
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + self.epoch) % 2**63)
@@ -142,6 +155,14 @@ class StreamedRows(RowSource):
                 continue
             taken.append(row)
             self._given += 1
+        return Rows(*(torch.cat(parts) for parts in zip(*taken)))
+
+    def rows_of_epoch(self, n: int) -> Rows:
+        """The next rows, as many as the documents still hold."""
+        taken = list(itertools.islice(self._rows, n))
+        self._given += len(taken)
+        if not taken:
+            return Rows(*(torch.zeros(0, self.length, dtype=torch.long) for _ in Rows._fields))
         return Rows(*(torch.cat(parts) for parts in zip(*taken)))
 
     def state(self) -> dict[str, Any]:
