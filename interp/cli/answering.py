@@ -49,7 +49,7 @@ class Options:
     seed: int = 0
     """Decides every random draw."""
     out: str = "runs"
-    """The directory under which run directories are made, as OUT/<command>/<time>-<hash of the settings>/."""
+    """The directory under which run directories are made, OUT/<command>/<time>-<hash of the settings>/."""
     fresh: bool = False
     """Start a run of its own, even where an interrupted one of the same settings could go on."""
 

@@ -1,14 +1,15 @@
 """Run a published experiment on a model and write its report, a single HTML page that works without a network.
 
-    interp reproduce induction            Olsson et al. 2022: heads that look back, and what hangs on them
-    interp reproduce ioi                  Wang et al. 2022: who gets the drink, and which heads decide it
-    interp reproduce all --quick          both, in a fraction of the time
+    interp reproduce induction      Olsson et al. 2022: heads that look back
+    interp reproduce ioi            Wang et al. 2022: who gets the drink
+    interp reproduce all --quick    both, in a fraction of the time
 
     interp reproduce induction --model gpt2 --bos
     interp reproduce induction --texts my_texts/
     interp reproduce induction --revisions EleutherAI/pythia-70m
+    interp reproduce ioi --out results --fresh
 
-Interrupted work is kept: the same command goes on where it stopped.
+Interrupted work is kept: the same command goes on where it stopped, unless --fresh is given.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from interp.cli.answering import Options, as_table
+from interp.cli.answering import NOT_SETTINGS, Options, as_table
+from interp.errors import InputError
 from interp.models import identity, load_model
 from interp.reproduce import indirect_object_identification as ioi
 from interp.reproduce import induction_heads as induction
 from interp.reproduce.experiment import Experiment
-from interp.runs import open_run
+from interp.runs import Run, open_run
 from interp.viz import Report
 
 
@@ -79,35 +81,57 @@ Config = (
 
 
 def main(config: Induction | Ioi | All, console: Console | None = None) -> int:
-    """Run the experiment, print its headline numbers and the path of its report."""
+    """Run the experiment, print its headline numbers, what it could not ask, and the path of its report."""
     console = console or Console()
     began = time.monotonic()
+    _check(config)
     model = load_model(config.model, device=config.device)
     who = identity(model)
-    settings = {name: value for name, value in asdict(config).items() if name not in ("out", "device")}
+    settings = {name: value for name, value in asdict(config).items() if name not in NOT_SETTINGS}
+    settings["weights_sha256"] = who["weights_sha256"]
     experiment = "reproduce-" + {Induction: "induction", Ioi: "ioi", All: "all"}[type(config)]
-    with open_run(experiment, settings | {"weights_sha256": who["weights_sha256"]}, root=config.out) as run:
-        report = Report(_title(config), f"{who['id']}, seed {config.seed}")
-        done = []
-        if isinstance(config, Induction | All):
-            done.append((induction.TITLE, induction.run_induction(model, _induction(config), run, report)))
-        if isinstance(config, Ioi | All):
-            done.append((ioi.TITLE, ioi.run_ioi(model, _ioi(config), run, report)))
-        for title, found in done:
-            _show(console, report, found, title, who["id"])
+    with open_run(experiment, settings, root=config.out, resume=not config.fresh) as run:
+        report, done = tell(model, config, run)
+        if not any(found.headline for found in done.values()):
+            why = " ".join(sentence for found in done.values() for sentence in found.skipped)
+            raise InputError(why or f"{who['id']} cannot be asked anything of this experiment")
+        for title, found in done.items():
+            _print(console, found, f"{title} in {who['id']}")
         path = report.write(run.path("report.html"))
     _say(console, f"finished in {time.monotonic() - began:.0f} s; results: {run.directory}")
     _say(console, f"report: {path}")
     return 0
 
 
-def _show(console: Console, report: Report, found: Experiment, title: str, model: str) -> None:
-    """The headline numbers, in the report and on the terminal, and what there is none of."""
+def _check(config: Common) -> None:
+    """Refuse what no model could be asked, before one is loaded."""
+    for option, least in (("n", 1), ("length", 2)):
+        given = getattr(config, option, None)
+        if given is not None and given < least:
+            raise InputError(f"--{option} {given} leaves nothing to measure; use {least} or more")
+
+
+def tell(model: Any, config: Induction | Ioi | All, run: Run) -> tuple[Report, dict[str, Experiment]]:
+    """The experiments that `config` asks for, by title, and the report that tells them."""
+    report = Report(_title(config), f"{identity(model)['id']}, seed {config.seed}{', quick' if config.quick else ''}")
+    done = {}
+    if isinstance(config, Induction | All):
+        done[induction.TITLE] = induction.run_induction(model, _induction(config), run, report)
+    if isinstance(config, Ioi | All):
+        done[ioi.TITLE] = ioi.run_ioi(model, _ioi(config), run, report)
+    for title, found in done.items():
+        if found.headline:
+            rows = [(one.name, one.value, one.sample, one.interval, one.unit) for one in found.numbers()]
+            report.headline(rows, title)
+    return report, done
+
+
+def _print(console: Console, found: Experiment, title: str) -> None:
+    """The headline numbers, and what there is none of."""
     if found.headline:
-        report.headline([(one.name, one.value, one.sample, one.interval, one.unit) for one in found.numbers()], title)
         table = found.table()
         table["n"] = [one.sample for one in found.numbers()]
-        console.print(as_table(table.drop(columns="of"), f"{title} in {model}"))
+        console.print(as_table(table.drop(columns="of"), title))
         console.print()
     for sentence in found.skipped:
         _say(console, f"not measured: {sentence}")

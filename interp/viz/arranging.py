@@ -128,9 +128,12 @@ def title_of(axis: Axis | None) -> str:
 
 def x_ticks(labels: Sequence[str | int], width: float | int) -> Ticks:
     """Ticks of a horizontal axis `width` pixels long: turned, cut and thinned until nothing overlaps."""
+    room = width / max(len(labels), 1)
+    whole = [for_plotly(label) for label in labels]
+    if max((len(text) for text in whole), default=0) * 7.5 + 6 <= room:
+        return _thinned(whole, 1)
     texts = [for_plotly(label, 16) for label in labels]
     longest = max((len(text) for text in texts), default=0)
-    room = width / max(len(labels), 1)
     if longest * 7.5 + 6 <= room:
         return _thinned(texts, 1)
     if _are_numbers(labels):  # numbers stay upright; every second, fifth, tenth ... is enough

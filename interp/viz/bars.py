@@ -51,7 +51,7 @@ def _largest(shown: Arranged, n: int) -> Arranged:
 
 def _too_long(labels: list[str | int]) -> bool:
     longest = max(len(str(label)) for label in labels)
-    return longest > 4 and len(labels) * longest * 7.5 > theme.FIGURE_WIDTH - 110
+    return longest > 4 and len(labels) * (longest * 7.5 + 6) > theme.FIGURE_WIDTH - 110
 
 
 def _draw(shown: Arranged, plot: Plot, lying: bool) -> Any:
