@@ -12,6 +12,7 @@ from typing import Any
 
 from interp.errors import InputError
 from interp.viz import devtools
+from interp.viz.pictures import stacked
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
@@ -35,6 +36,8 @@ _DRAW = """(async () => {
   if (window.interpViews) await window.interpViews.drawAll();
   await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
 })()"""
+_TILE = 8000
+"""Pixels of height that are taken at once: browsers draw nothing, or the same again, past 16,384."""
 _LOCAL = ("file:", "data:", "blob:", "about:", "chrome:", "devtools:")
 
 
@@ -66,7 +69,7 @@ def screenshot(
     *,
     timeout: float | int = 120,
 ) -> Path:
-    """A picture of a page as a reader without a network sees it; without a `height`, of the whole page.
+    """A picture of a page as a reader without a network sees it; without a `height`, of the whole page, however long.
 
     Returns `png_path`. Raises InputError when no browser is installed or there is no such page, TimeoutError when
     drawing takes too long.
@@ -75,12 +78,12 @@ def screenshot(
 
     with _opened(html_path, width, height or 900, timeout) as session:
         if height is None:
-            height = min(int(session.evaluate("document.documentElement.scrollHeight")), 16000)
-            _resize(session, width, height)
+            height = int(session.evaluate("document.documentElement.scrollHeight"))
+            _resize(session, width, min(height, _TILE))
             session.evaluate(_DRAW)
         session.listen(0.3)  # charts that follow their size are drawn again
-        answer = session.call("Page.captureScreenshot", format="png")
-    atomic_write(Path(png_path), base64.b64decode(answer["data"]))
+        tiles = [_tile(session, width, top, min(_TILE, height - top)) for top in range(0, height, _TILE)]
+    atomic_write(Path(png_path), tiles[0] if len(tiles) == 1 else stacked(tiles))
     return Path(png_path)
 
 
@@ -140,6 +143,13 @@ def _wait_until(session: devtools.Session, expression: str) -> None:
 def _count(session: devtools.Session, css: str) -> int:
     found = f"{_PAGES}.flatMap((page) => [...page.querySelectorAll({json.dumps(css)})])"
     return int(session.evaluate(f"{found}.length"))
+
+
+def _tile(session: devtools.Session, width: int, top: int, height: int) -> bytes:
+    """A PNG of a part of the page."""
+    clip = {"x": 0, "y": top, "width": width, "height": height, "scale": 1}
+    answer = session.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
+    return base64.b64decode(answer["data"])
 
 
 def _resize(session: devtools.Session, width: int, height: int) -> None:

@@ -165,6 +165,18 @@ def test_a_screenshot_shows_the_page(tmp_path: Path, heatmap: Result) -> None:
     assert whole[1] > 500
 
 
+@pytest.mark.browser
+def test_a_picture_of_a_long_page_holds_all_of_it(tmp_path: Path) -> None:
+    stripes = [(9 * i, 250 - 9 * i, 7) for i in range(20)]
+    page = tmp_path / "long.html"
+    blocks = "".join(f'<div style="height:1000px;background:rgb{colour}"></div>' for colour in stripes)
+    page.write_text(f'<!doctype html><body style="margin:0">{blocks}')
+    picture = screenshot(page, tmp_path / "long.png", width=40)
+    assert size_of(picture) == (40, 20_000)
+    pixels = pixels_of(picture)
+    assert [pixels[(1000 * i + 500) * 40 + 20] for i in range(20)] == stripes
+
+
 def test_a_page_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no page"):
         check_page(tmp_path / "missing.html")
@@ -188,6 +200,11 @@ def size_of(path: Path) -> tuple[int, int]:
 
 def colours_of(path: Path) -> set[tuple[int, int, int]]:
     """The colours of an 8-bit RGB or RGBA picture."""
+    return set(pixels_of(path))
+
+
+def pixels_of(path: Path) -> list[tuple[int, int, int]]:
+    """The pixels of an 8-bit RGB or RGBA picture, row by row."""
     data = path.read_bytes()
     depth, kind = data[24:26]
     assert depth == 8
@@ -197,7 +214,7 @@ def colours_of(path: Path) -> set[tuple[int, int, int]]:
         if data[at + 4 : at + 8] == b"IDAT":
             packed += data[at + 8 : at + 8 + length]
         at += 12 + length
-    return set(_pixels(zlib.decompress(packed), *size_of(path), {2: 3, 6: 4}[kind]))
+    return _pixels(zlib.decompress(packed), *size_of(path), {2: 3, 6: 4}[kind])
 
 
 def _pixels(rows: bytes, width: int, height: int, channels: int) -> list[tuple[int, int, int]]:
