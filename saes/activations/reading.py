@@ -107,7 +107,7 @@ class Source:
         if not self.sites:
             raise InputError("no sites were given; name at least one, such as blocks.15.hook_resid_post")
         self.widths = {str(site): width(model, site) for site in self.sites}
-        self.device = embedding_device(model)
+        self.device, self.dtype = embedding_device(model), DTYPES[self.settings.dtype]
         tokenizer = tokenizer_of(model)
         bos = bos_token(model) if self.settings.prepend_bos else None
         self.excluded: set[int] = set(tokenizer.all_special_ids) if self.settings.exclude_special else set()
@@ -120,9 +120,8 @@ class Source:
         """What the model makes of some rows, on its device, in the dtype of the settings."""
         acts, where = harvest(self.model, rows.tokens.to(self.device), self.sites, self.excluded)
         row, position = where.unbind(1)
-        dtype = DTYPES[self.settings.dtype]
         tokens, documents, places = (values[row, position] for values in rows)
-        return Pass({name: values.to(dtype) for name, values in acts.items()}, tokens, documents, places, position)
+        return Pass({name: values.to(self.dtype) for name, values in acts.items()}, tokens, documents, places, position)
 
     def next_pass(self) -> Pass:
         """The next prompts, and after the last ones the first again."""
