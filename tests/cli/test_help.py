@@ -8,6 +8,7 @@ import pytest
 import tyro
 
 from interp.cli import main as command_line
+from interp.cli.programs import module_of
 
 WIDTH = 80
 # Its experiments are subcommands of its own, and so are those of runs.
@@ -52,9 +53,9 @@ def test_examples_are_commands_that_parse(
         examples.append(line.strip().partition("  ")[0])
     assert examples or command in ("models",)
     for example in examples:
-        name, rest = command_line._command(*_split(example))
+        name, rest = command_line.PROGRAM.find(*_split(example))
         assert name == command
-        module = command_line._module(command_line.COMMANDS[name][0])
+        module = module_of(command_line.COMMANDS[name][0])
         tyro.cli(module.Config, args=rest, config=(tyro.conf.FlagCreatePairsOff, tyro.conf.DisallowNone))
 
 
