@@ -19,9 +19,12 @@ _ROOMS = (
     "lens",
     "models",
     "patching",
+    "probing",
     "reproduce",
     "results",
     "runs",
+    "similarity",
+    "superposition",
     "tasks",
     "viz",
 )
