@@ -13,18 +13,21 @@ from saes.formats import native
 def load(path_or_hub_id: str | Path, sae_id: str = "", *, revision: str | None = None) -> Dictionary:
     """A dictionary in SAELens's layout, in its inference form.
 
-    path_or_hub_id: a directory, or a repository on the hub, of which sae_id is the folder of one dictionary.
+    path_or_hub_id: a directory, or a repository on the hub as owner/name. sae_id: the folder of one dictionary in it,
+    as SAELens calls it, such as blocks.8.hook_resid_pre; it may also follow the repository's name after a slash.
     Raises InputError when nothing is there, or when what is there cannot be read.
     """
-    directory = Path(path_or_hub_id) / sae_id
+    directory = Path(path_or_hub_id).expanduser() / sae_id
     if directory.is_dir():
         return native.read(directory)
-    if Path(path_or_hub_id).is_absolute() or str(path_or_hub_id).count("/") != 1:
+    parts = [part for part in str(path_or_hub_id).split("/") if part]
+    if directory.is_absolute() or len(parts) < 2 or parts[0] in (".", ".."):
         raise InputError(f"there is no directory {directory}; give one, or a repository on the hub as owner/name")
-    return native.read(_from_hub(str(path_or_hub_id), sae_id, revision))
+    folder = "/".join([*parts[2:], *([sae_id] if sae_id else [])])
+    return native.read(_from_hub("/".join(parts[:2]), folder, revision))
 
 
-def _from_hub(repository: str, sae_id: str, revision: str | None) -> Path:
-    prefix = f"{sae_id}/" if sae_id else ""
-    wanted = [f"{prefix}{name}" for name in (native.CONFIG, native.WEIGHTS, native.SPARSITY)]
-    return files_from_hub(repository, wanted, revision) / sae_id
+def _from_hub(repository: str, folder: str, revision: str | None) -> Path:
+    names = (native.CONFIG, native.WEIGHTS, native.SPARSITY)
+    wanted = [f"{folder}/{name}" if folder else name for name in names]
+    return files_from_hub(repository, wanted, revision) / folder

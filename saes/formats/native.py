@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,16 +20,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from interp.errors import InputError, unknown
+from interp.errors import InputError
 from interp.runs import atomic_directory
-from saes.architectures import Dictionary, DictionaryConfig, JumpReLU, JumpReLUDictionary, Standard, TopK
+from saes.architectures import BatchTopKDictionary, Dictionary, JumpReLUDictionary
+from saes.formats.saelens_configs import from_saelens, metadata_of, to_saelens
 
 WEIGHTS, CONFIG, SPARSITY = "sae_weights.safetensors", "cfg.json", "sparsity.safetensors"
-SAELENS_VERSION = "6.54.12"
-"""The version whose layout this is; SAELens rewrites the configuration of files that name none from 6 on."""
-ARCHITECTURES = ("standard", "topk", "jumprelu")
-OTHER = ("abstopk", "gated", "matching_pursuit", "transcoder", "skip_transcoder", "jumprelu_transcoder", "temporal")
-"""SAELens's architectures that have no counterpart here yet."""
 LOG_FLOOR = 1e-10
 
 
@@ -44,7 +39,7 @@ def write(dictionary: Dictionary, path: Path, firing: Float[Tensor, " d_sae"] | 
     try:
         with atomic_directory(path) as directory:
             save_file(_tensors(plain), directory / WEIGHTS)
-            text = json.dumps(_config(dictionary, plain), indent=2, sort_keys=True) + "\n"
+            text = json.dumps(to_saelens(dictionary, plain), indent=2, sort_keys=True) + "\n"
             (directory / CONFIG).write_text(text, encoding="utf-8")
             if firing is not None:
                 log = torch.log10(firing.float().cpu() + LOG_FLOOR)
@@ -57,8 +52,8 @@ def write(dictionary: Dictionary, path: Path, firing: Float[Tensor, " d_sae"] | 
 def read(path: str | Path) -> Dictionary:
     """The dictionary in a directory of this layout, written by this library or by SAELens.
 
-    Raises InputError for a missing or damaged file, an architecture without a counterpart here, or tensors whose sizes
-    contradict the configuration.
+    Checkpoints of SAELens's trainings are read as well, in their inference form. Raises InputError for a missing or
+    damaged file, an architecture without a counterpart here, or tensors whose sizes contradict the configuration.
     """
     directory = Path(path)
     if not (directory / CONFIG).is_file() or not (directory / WEIGHTS).is_file():
@@ -68,10 +63,10 @@ def read(path: str | Path) -> Dictionary:
         tensors = load_file(directory / WEIGHTS)
     except (ValueError, SafetensorError) as error:
         raise InputError(f"the dictionary in {directory} is damaged: {error}") from error
-    dictionary = _build(config, directory)
-    _fill(dictionary, tensors, directory)
-    dictionary.metadata = dict(config.get("metadata", {})) | _from_top_level(config)
-    return dictionary.requires_grad_(False)
+    dictionary = from_saelens(config, directory).build()
+    _fill(dictionary, _with_todays_names(tensors, directory), directory)
+    dictionary.metadata = metadata_of(config)
+    return _as_saelens_applies(dictionary).requires_grad_(False)
 
 
 def firing_shares(path: str | Path) -> Float[Tensor, " d_sae"] | None:
@@ -87,51 +82,9 @@ def _tensors(plain: Dictionary) -> dict[str, Tensor]:
 def _parameters(d: Dictionary) -> dict[str, Tensor]:
     """The tensors by their names in the file."""
     named = {"W_enc": d.W_enc, "b_enc": d.b_enc, "W_dec": d.W_dec, "b_dec": d.b_dec}
+    if isinstance(d, BatchTopKDictionary):
+        return named | {"topk_threshold": d.threshold}
     return named | ({"threshold": d.threshold} if isinstance(d, JumpReLUDictionary) else {})
-
-
-def _config(trained: Dictionary, plain: Dictionary) -> dict[str, Any]:
-    config: dict[str, Any] = {
-        "architecture": plain.config.architecture,
-        "d_in": plain.d_in,
-        "d_sae": plain.d_sae,
-        "dtype": "float32",
-        "device": "cpu",
-        "apply_b_dec_to_input": plain.config.apply_b_dec_to_input,
-        "normalize_activations": "none",
-        "reshape_activations": "none",
-    }
-    if isinstance(plain.config, TopK):
-        config |= {"k": plain.config.k, "rescale_acts_by_decoder_norm": False}
-    metadata = {"training_architecture": trained.config.architecture, "training_config": trained.config.to_dict()}
-    config["metadata"] = metadata | dict(trained.metadata) | {"sae_lens_version": SAELENS_VERSION}
-    return config
-
-
-def _build(config: Mapping[str, Any], directory: Path) -> Dictionary:
-    name = config.get("architecture", "standard")
-    if name in OTHER:
-        raise InputError(f"{directory} holds a {name} dictionary; only {', '.join(ARCHITECTURES)} can be read so far")
-    if name not in ARCHITECTURES:
-        raise unknown("architecture", name, ARCHITECTURES)
-    for key, wanted in (("normalize_activations", "none"), ("reshape_activations", "none")):
-        if config.get(key, wanted) not in (wanted, None):
-            raise InputError(
-                f"{directory} says {key} = {config[key]!r}, which is not folded into its weights; fold it in the "
-                "library that wrote the file, and save again"
-            )
-    rescale = bool(config.get("rescale_acts_by_decoder_norm", False))
-    common: dict[str, Any] = {
-        "apply_b_dec_to_input": bool(config.get("apply_b_dec_to_input", True)),
-        "decoder_norm": "free" if rescale else "any",
-    }
-    sizes = int(config["d_in"]), int(config["d_sae"])
-    made: DictionaryConfig
-    if name == "topk":
-        made = TopK(*sizes, k=int(config["k"]), **common)
-    else:
-        made = (JumpReLU if name == "jumprelu" else Standard)(*sizes, **common)
-    return made.build()
 
 
 @torch.no_grad()
@@ -148,7 +101,22 @@ def _fill(dictionary: Dictionary, tensors: Mapping[str, Tensor], directory: Path
         place.copy_(tensors[name])
 
 
-def _from_top_level(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What files from before SAELens 6 keep beside the sizes rather than under metadata."""
-    names = ("model_name", "hook_name", "context_size", "prepend_bos", "dataset_path")
-    return {name: config[name] for name in names if name in config and "metadata" not in config}
+def _with_todays_names(tensors: Mapping[str, Tensor], directory: Path) -> dict[str, Tensor]:
+    """What older versions stored otherwise."""
+    named = dict(tensors)
+    if "log_threshold" in named and "threshold" not in named:
+        named["threshold"] = named["log_threshold"].exp()
+    scaling = named.get("scaling_factor")
+    if scaling is not None and not torch.allclose(scaling.float(), torch.ones(())):
+        raise InputError(f"{directory} holds a dictionary with a scaling_factor for every latent, which cannot be read")
+    return named
+
+
+@torch.no_grad()
+def _as_saelens_applies(dictionary: Dictionary) -> Dictionary:
+    """The dictionary whose latents are those that SAELens gives."""
+    if isinstance(dictionary, JumpReLUDictionary):
+        dictionary.threshold.clamp_min_(0.0)  # a ReLU comes before SAELens's threshold
+    if isinstance(dictionary, BatchTopKDictionary) or dictionary.config.decoder_norm == "free":
+        return dictionary.fold()
+    return dictionary

@@ -101,9 +101,9 @@ def test_selection_by_activation_times_length_is_kept(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"architecture": "gated"}, "holds a gated dictionary; only standard, topk, jumprelu can be read so far"),
+        ({"architecture": "gated"}, "holds a gated dictionary; only standard, topk, jumprelu, .* can be read so far"),
         ({"architecture": "topq"}, "there is no architecture 'topq'; did you mean 'topk'"),
-        ({"normalize_activations": "layer_norm"}, "not folded into its weights"),
+        ({"normalize_activations": "layer_norm"}, "not in its weights but done to every activation"),
         ({"d_sae": 81}, r"W_enc in .* is \[16, 80\] where its configuration says \[16, 81\]"),
     ],
 )
