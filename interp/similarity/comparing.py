@@ -1,0 +1,231 @@
+"""Comparing representations: any measure on what was read from models, or on plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from datetime import datetime
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from interp.errors import InputError, unknown
+from interp.results import FEWEST, Provenance, interval_words
+from interp.runs import provenance
+from interp.similarity import failure_modes as found
+from interp.similarity.arrays import as_matrix, check_pair
+from interp.similarity.measuring import (
+    BY_MATRIX,
+    FEW_PAIRS,
+    MEASURES,
+    MOST_TOKENS,
+    USED_BY,
+    Options,
+    measure_all,
+    scorer,
+)
+from interp.similarity.permuting import FEWEST_DOCUMENTS, exchangeable, exchanged
+from interp.similarity.reading import Representations
+from interp.similarity.similarity_map import SimilarityMap, build
+from interp.similarity.uncertainty import grouped, interval
+
+N_PERMUTATIONS = 200
+PERMUTED_TOKENS = 512
+"""Tokens that the permutation test looks at, for measures that are products of matrices over tokens."""
+FEW_GROUPS = 16
+"""Groups of documents left out in turn where every one repeats all decompositions."""
+
+
+def compare(
+    representations: Representations,
+    measure: str = "cka",
+    *,
+    standardise: bool = False,
+    max_tokens: int | None = None,
+    n_permutations: int | None = None,
+    n_resamples: int = 1000,
+    seed: int = 0,
+    **options: Any,
+) -> SimilarityMap:
+    """A measure of similarity for every pair of sites: within one model, or of the first with the second.
+
+    measure: cka, cca, svcca, pwcca, procrustes, rsa or mutual_knn; options: of the measure (see
+    `interp.similarity.Options`). standardise: give every dimension mean 0 and variance 1 first, so that none dominates.
+    max_tokens: a random sample of so many (default: all; rsa 512 and mutual_knn 1024, whose work grows with the
+    square). n_permutations: draws of the permutation test, n_resamples: of the interval over documents, 0 for none;
+    by default 200 and 1000 where that is cheap, else a note says that they were left out. Raises InputError for unknown
+    measures and options, too few tokens, and values that are not finite.
+    """
+    started = datetime.now()
+    chosen = _options(measure, options)
+    data, notes = _sampled(representations, max_tokens or MOST_TOKENS.get(measure), seed)
+    _check(data)
+    if standardise:
+        data = replace(data, first=tuple(map(_standardised, data.first)), second=tuple(map(_standardised, data.second)))
+    n_pairs = len(data.first) * len(data.second or data.first)
+    cheap = measure in BY_MATRIX or n_pairs <= FEW_PAIRS
+    intervals = n_resamples > 0 and cheap
+    if n_permutations is None:
+        n_permutations = N_PERMUTATIONS if cheap and data.documents.unique().numel() >= FEWEST_DOCUMENTS else 0
+    if not cheap:
+        notes.append(
+            f"{n_pairs} pairs, each with its own decomposition: without intervals"
+            + ("" if n_permutations else " and permutation test")
+            + f"; choose at most {FEW_PAIRS} pairs of sites to have them."
+        )
+    data, group = _grouped(data, FEW_GROUPS if measure not in ("cka", "mutual_knn") else None, seed)
+    measured = measure_all(measure, data, group, chosen, intervals)
+    n_groups = int(group.max()) + 1
+    ends = None
+    if intervals and measured.contributed is not None:
+        ends = interval(measured.values.cpu(), measured.contributed.cpu(), n_resamples, seed)
+        if n_groups < FEWEST:
+            notes.append(f"There are {interval_words(n_groups, 'documents')}.")
+    chance = _chance(measure, data, chosen, n_permutations, seed)
+    both = [*data.first, *data.second]
+    shares, dimensions = found.largest_dimension(both)
+    labels = [*data.labels, *data.second_labels]
+    notes += found.dominance_notes(labels, shares, dimensions, measured.effective, standardised=standardise)
+    notes += found.token_notes(labels, both) + measured.notes
+    if bool(measured.values.isnan().any()):
+        notes.append("Sites that do not vary over these tokens have no similarity with anything (NaN).")
+    per_site = {"largest_dimension": shares}
+    if measured.effective is not None:
+        per_site["effective_dimensions"] = measured.effective
+    n_first = len(data.first)
+    return build(
+        measure=measure,
+        values=measured.values.cpu(),
+        labels=data.labels,
+        second_labels=data.second_labels,
+        ends=ends,
+        chance=chance,
+        sites={name: [part[:n_first], part[n_first:]] if data.second else [part] for name, part in per_site.items()},
+        notes=[*data.notes, *notes],
+        settings={
+            **data.settings,
+            **{name: asdict(chosen)[name] for name in USED_BY.get(measure, ())},
+            "standardise": standardise,
+            "n": data.n,
+            "unit": UNITS.get(str(data.settings.get("align")), "tokens"),
+            "n_documents": int(data.documents.unique().numel()),
+            "n_groups": n_groups,
+            "n_permutations": n_permutations,
+            "n_resamples": n_resamples if intervals else 0,
+            "max_tokens": max_tokens or MOST_TOKENS.get(measure),
+        },
+        provenance=_provenance(data, seed, min(started, data.started)),
+    )
+
+
+UNITS = {"word": "words", "document": "documents"}
+
+
+def compare_arrays(
+    first: Any,
+    second: Any = None,
+    measure: str = "cka",
+    *,
+    documents: Sequence[Any] | Tensor | None = None,
+    **options: Any,
+) -> SimilarityMap:
+    """The same on arrays of your own: one matrix [n, d] on each side, or a mapping of names to matrices.
+
+    first alone compares its matrices with each other. documents: which document each row is from, any labels; the rows
+    of a document are resampled and exchanged together (default: every row is by itself). options: those of `compare`.
+    Raises InputError when the matrices differ in their number of rows.
+    """
+    named = [_named(side, name) for side, name in ((first, "x"), (second, "y")) if side is not None]
+    matrices = [matrix for side in named for matrix in side.values()]
+    for matrix in matrices[1:]:
+        check_pair(matrices[0], matrix)
+    n = len(matrices[0])
+    label = torch.arange(n) if documents is None else _document_labels(documents, n)
+    order = label.argsort(stable=True)
+    data = Representations(
+        first=tuple(named[0].values()),
+        labels=tuple(named[0]),
+        documents=label,
+        second=tuple(named[1].values()) if len(named) == 2 else (),
+        second_labels=tuple(named[1]) if len(named) == 2 else (),
+        settings={"align": "rows"},
+    )
+    return compare(data.take(order), measure, **options)
+
+
+def _options(measure: str, given: Mapping[str, Any]) -> Options:
+    if measure not in MEASURES:
+        raise unknown("measure", measure, MEASURES)
+    known = USED_BY.get(measure, ())
+    for name in given:
+        if name not in known:
+            raise unknown(f"option of {measure}", name, known)
+    return Options(**given)
+
+
+def _sampled(data: Representations, most: int | None, seed: int) -> tuple[Representations, list[str]]:
+    if most is None or data.n <= most:
+        return data, []
+    rows = torch.randperm(data.n, generator=torch.Generator().manual_seed(seed))[:most].sort().values
+    return data.take(rows), [f"A random sample of {most} of {data.n} tokens."]
+
+
+def _check(data: Representations) -> None:
+    if data.n < 4:
+        raise InputError(f"{data.n} tokens are too few to compare anything; give more texts")
+    for label, x in zip((*data.labels, *data.second_labels), (*data.first, *data.second)):
+        if len(x) != data.n:
+            raise InputError(f"{label} has {len(x)} rows and there are {data.n} tokens; every row must be one token")
+        if not bool(x.isfinite().all()):
+            raise InputError(f"the representation at {label} holds NaN or infinite values; leave such tokens out")
+
+
+def _standardised(x: Tensor) -> Tensor:
+    """Every dimension with mean 0 and variance 1; those that do not vary stay 0."""
+    centred = x - x.mean(0)
+    size = centred.square().mean(0).sqrt()
+    return torch.where(size > 1e-6 * size.max(), centred / size.clamp(min=1e-30), 0.0)
+
+
+def _grouped(data: Representations, most: int | None, seed: int) -> tuple[Representations, Tensor]:
+    """Tokens in the order of their groups, and the groups: documents, or unions of them where there are many."""
+    group = grouped(data.documents, seed=seed) if most is None else grouped(data.documents, most, seed)
+    if bool((group[1:] >= group[:-1]).all()):
+        return data, group
+    order = group.argsort(stable=True)
+    return data.take(order), group[order]
+
+
+def _chance(measure: str, data: Representations, options: Options, n: int, seed: int) -> dict[str, Tensor]:
+    if n == 0:
+        return {}
+    by_document = data.take(data.documents.argsort(stable=True))
+    layout = exchangeable(by_document.documents, PERMUTED_TOKENS if measure in BY_MATRIX else None, seed)
+    # The kernels of both sides see the same tokens, and a document's rows stay together.
+    chosen = by_document.take(layout.flatten())
+    chance = exchanged(scorer(measure, chosen, options), layout, n, seed)
+    return {"p_value": chance.p_value.cpu(), "chance_mean": chance.mean.cpu(), "chance_high": chance.high.cpu()}
+
+
+def _provenance(data: Representations, seed: int, started: datetime) -> Provenance:
+    if not data.models:
+        return provenance(model={}, seed=seed, started=started)
+    extra = {"other": data.models[1]} if len(data.models) == 2 else {}
+    return provenance(model={**data.models[0], **extra}, task=data.task, seed=seed, started=started)
+
+
+def _named(side: Any, name: str) -> dict[str | int, Tensor]:
+    if isinstance(side, Mapping):
+        if not side:
+            raise InputError("give at least one matrix a side")
+        return {label: as_matrix(matrix, str(label)) for label, matrix in side.items()}
+    return {name: as_matrix(side, name)}
+
+
+def _document_labels(documents: Sequence[Any] | Tensor, n: int) -> Tensor:
+    given = documents.tolist() if isinstance(documents, Tensor) else list(documents)
+    if len(given) != n:
+        raise InputError(f"{len(given)} document labels were given for {n} rows; give one a row")
+    place = {label: i for i, label in enumerate(dict.fromkeys(given))}
+    return torch.tensor([place[label] for label in given])

@@ -1,0 +1,153 @@
+"""Where measures of similarity are known to mislead: found in the data, and said in the notes of a result.
+
+Few tokens for the dimensions: the plain CKA and canonical correlations of unrelated data are high (Murphy et al.
+2024, "Correcting Biased Centered Kernel Alignment Measures in Biological and Artificial Neural Networks"). One
+direction or a few tokens of large variance: CKA is about them alone, and can be moved at will without changing what a
+model does (Davari et al. 2022, "Reliability of CKA as a Similarity Measure in Deep Learning"); language models have
+such dimensions (Timkey & van Schijndel 2021, "All Bark and No Bite: Rogue Dimensions in Transformer Language Models
+Obscure Representational Quality"). Too narrow or too wide a radial kernel: it knows only identity, or is the linear
+one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.similarity.kernel_sums import KernelSums
+from interp.similarity.kernels import Prepared
+
+Label = str | int
+
+DOMINANT = 0.5
+"""A dimension that holds this part of the variance is named."""
+FEW_DIRECTIONS = 2.0
+"""Fewer effective dimensions than this: one direction outweighs all others together."""
+HIGH_CHANCE = 0.05
+"""Similarity of unrelated data from which a note warns."""
+TOKENS_A_DIRECTION = 10
+"""Canonical correlations want this many tokens a direction."""
+
+
+def largest_dimension(xs: Sequence[Float[Tensor, "n _"]]) -> tuple[Float[Tensor, " s"], list[int]]:
+    """Of every representation, the share of its variance in the dimension with most of it, and which one that is."""
+    variances = [x.var(0) for x in xs]
+    shares = [float(v.max() / v.sum().clamp(min=1e-300)) for v in variances]
+    return torch.tensor(shares, dtype=torch.float64), [int(v.argmax()) for v in variances]
+
+
+def effective_dimensions(kernels: Sequence[Prepared], hsic_values: Float[Tensor, "s s"]) -> Float[Tensor, " s"]:
+    """The participation ratio tr(C)² / |C|² of every covariance; CKA weighs directions by their variance, squared.
+
+    |C|² is estimated by the debiased HSIC with itself, so that few tokens do not hide dimensions. NaN where that is 0.
+    """
+    n = len(kernels[0].rows)
+    trace = torch.stack([kernel.squares.double().sum() / (n - 1) for kernel in kernels])
+    own = hsic_values.diagonal().double().cpu()
+    return torch.where(own > 0, trace.cpu() ** 2 / own, torch.nan)
+
+
+def chance_of_biased(sums: KernelSums) -> Float[Tensor, "s s"]:
+    """About what the plain CKA gives for unrelated data with these kernels: tr(Kc) tr(Lc) / (n |Kc| |Lc|)."""
+    n = sums.rows.shape[1]
+    total = sums.rows.sum(1)
+    trace = sums.diagonal.double().sum(1) - total / n
+    squared = sums.products.diagonal() - 2 / n * sums.rows.square().sum(1) + total.square() / n**2
+    ratio = trace / squared.clamp(min=1e-300).sqrt()
+    return torch.outer(ratio, ratio) / n
+
+
+def few_tokens_note(chance: Float[Tensor, "s t"], n: int) -> list[str]:
+    """Said of the plain CKA where unrelated data would reach more than 0.05."""
+    highest = float(chance.nan_to_num().max())
+    if highest <= HIGH_CHANCE:
+        return []
+    return [
+        f"{n} tokens are few for these dimensions: unrelated representations would have a plain CKA of up to "
+        f'{min(highest, 1.0):.2f}; use estimator="debiased", which is about 0 for them.'
+    ]
+
+
+def dominance_notes(
+    labels: Sequence[Label], shares: Tensor, dimensions: Sequence[int], effective: Tensor | None, standardised: bool
+) -> list[str]:
+    """Said where one dimension holds half of the variance, or one direction outweighs the others together."""
+    fix = "" if standardised else " Compare with standardise=True, which gives every dimension the same variance."
+    notes = []
+    if large := [i for i in range(len(labels)) if shares[i] > DOMINANT]:
+        which = ", ".join(str(d) for d in dict.fromkeys(dimensions[i] for i in large))
+        notes.append(
+            f"Outlier dimensions: at {listed([labels[i] for i in large])} one dimension ({which}) holds "
+            f"{float(shares[large].min()):.0%} to {float(shares[large].max()):.0%} of the variance, and linear CKA, "
+            f"Procrustes and Euclidean distances there are about little else.{fix}"
+        )
+    if effective is not None and (few := [i for i in range(len(labels)) if effective[i] < FEW_DIRECTIONS]):
+        notes.append(
+            f"At {listed([labels[i] for i in few])} one direction outweighs all others (effective dimensions "
+            f"{float(effective[few].min()):.2g} to {float(effective[few].max()):.2g} of the covariance): a high CKA "
+            f"there says that this direction is shared, no more.{fix}"
+        )
+    return notes
+
+
+def token_notes(labels: Sequence[Label], xs: Sequence[Float[Tensor, "n _"]]) -> list[str]:
+    """Said where a hundredth of the tokens holds half of the variance."""
+    found = []
+    for label, x in zip(labels, xs):
+        squares = (x - x.mean(0)).square().sum(1)
+        top = squares.topk(max(1, len(x) // 100)).values.sum()
+        if len(x) >= 20 and top > DOMINANT * squares.sum():
+            found.append(label)
+    if not found:
+        return []
+    return [
+        f"Outlier tokens: at {listed(found)} one token in a hundred holds over half of the variance; the similarity "
+        "there is theirs."
+    ]
+
+
+def radial_notes(labels: Sequence[Label], kernels: Sequence[Prepared]) -> list[str]:
+    """Said where a radial kernel is so narrow that tokens resemble only themselves, or so wide that it is linear."""
+    means = [kernel.shift for kernel in kernels]
+    notes = []
+    for found, what in (
+        ([label for label, mean in zip(labels, means) if mean < 0.01], "so narrow that a token resembles only itself"),
+        ([label for label, mean in zip(labels, means) if mean > 0.95], "so wide that it is nearly the linear one"),
+    ):
+        if found:
+            notes.append(f"The radial kernel is {what} at {listed(found)}; choose another bandwidth.")
+    return notes
+
+
+def canonical_notes(n: int, sizes: Sequence[int], labels: Sequence[Label], truncated: bool) -> list[str]:
+    """Said of canonical correlations of few tokens, and of a truncation that leaves next to nothing."""
+    notes = []
+    if n < TOKENS_A_DIRECTION * max(sizes):
+        chance = (max(sizes) / (n - 1)) ** 0.5
+        notes.append(
+            f"{n} tokens for up to {max(sizes)} directions: unrelated data would have a root mean square canonical "
+            f"correlation of {chance:.2f}; give ten tokens or more a direction."
+        )
+    if few := [label for label, size in zip(labels, sizes) if truncated and size <= 2]:
+        notes.append(
+            f"At {listed(few)} one or two directions hold the variance that is kept, so the correlations are theirs."
+        )
+    return notes
+
+
+def listed(labels: Sequence[Label]) -> str:
+    """Labels in words, runs of layers together: "layers 3-7 and 9"."""
+    if not all(isinstance(label, int) for label in labels):
+        return ", ".join(str(label) for label in labels)
+    runs: list[list[int]] = []
+    for label in sorted(int(label) for label in labels):
+        if runs and label == runs[-1][1] + 1:
+            runs[-1][1] = label
+        else:
+            runs.append([label, label])
+    words = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
+    joined = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+    return f"layer{'s' * (len(labels) > 1)} {joined}"

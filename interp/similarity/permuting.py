@@ -1,0 +1,113 @@
+"""Is there any correspondence at all? The permutation test, in which documents exchange their representations.
+
+Which text a token is from is shuffled on one side: what two representations still share then is not about the texts.
+Whole documents are exchanged, token by token at the same place in them: tokens of a document are no independent
+samples, and what both representations know of the position counts as chance. For measures that are inner products of
+two matrices over tokens (CKA, RSA, mutual neighbours) all pairs of representations are tested in one product a
+permutation (the Mantel test; for CKA see Gretton et al. 2005, "Measuring Statistical Dependence with Hilbert-Schmidt
+Norms").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.errors import InputError
+
+FEWEST_DOCUMENTS = 5
+"""Four documents have 24 orders: no p-value below 0.05 would come of most of them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chance:
+    """What exchanging documents gives: p-values, and the mean and 95th percentile of the measure, for every pair.
+
+    p_value counts the true order as one of the draws, so it is at least 1 / (draws + 1).
+    """
+
+    p_value: Float[Tensor, "s t"]
+    mean: Float[Tensor, "s t"]
+    high: Float[Tensor, "s t"]
+    n_tokens: int
+    n_documents: int
+
+
+def exchangeable(documents: Int[Tensor, " n"], most: int | None = None, seed: int = 0) -> Int[Tensor, "document m"]:
+    """Tokens of documents that can be exchanged: as many of each, at the same places, `most` in all.
+
+    Documents shorter than what serves best are left out (a few short ones would cost all others their tokens), places
+    are spread evenly. Raises InputError for fewer than five documents.
+    """
+    _, counts = documents.unique(return_counts=True)
+    if len(counts) < FEWEST_DOCUMENTS:
+        raise InputError(
+            f"a permutation test exchanges documents, and {len(counts)} are too few; give {FEWEST_DOCUMENTS} texts or "
+            "more, or n_permutations=0"
+        )
+    starts = counts.cumsum(0) - counts
+    lengths = counts.unique()
+    enough = torch.stack([(counts >= length).sum() for length in lengths])
+    worth = lengths * enough * (enough >= FEWEST_DOCUMENTS)
+    length = int(lengths[worth.argmax()])
+    chosen = torch.nonzero(counts >= length)[:, 0]
+    most = most or len(documents)
+    if len(chosen) > most:
+        generator = torch.Generator().manual_seed(seed)
+        chosen = chosen[torch.randperm(len(chosen), generator=generator)[:most].sort().values]
+    m = max(1, min(length, most // len(chosen)))
+    places = torch.linspace(0, length - 1, m).round().long()
+    return starts[chosen][:, None] + places[None]
+
+
+def orders(layout: Int[Tensor, "document m"], n: int, seed: int) -> Iterator[Int[Tensor, " rows"]]:
+    """`n` random orders of the rows 0 .. document * m - 1 that exchange whole documents."""
+    generator = torch.Generator().manual_seed(seed)
+    rows = torch.arange(layout.numel()).view(layout.shape)
+    for _ in range(n):
+        yield rows[torch.randperm(len(rows), generator=generator)].flatten()
+
+
+def exchanged(
+    score: Callable[[Tensor | None], Float[Tensor, "s t"]], layout: Int[Tensor, "document m"], n: int, seed: int
+) -> Chance:
+    """Chance, from a function that scores all pairs with the second side's rows in an order (None: as they are)."""
+    true = score(None)
+    draws = torch.stack([score(order) for order in orders(layout, n, seed)])
+    # Orders that change nothing, or nearly so, must count as no smaller than the truth despite rounding.
+    beaten = (draws >= true - 1e-6 * true.abs().clamp(min=1e-3)).sum(0)
+    p_value = torch.where(true.isnan(), torch.nan, (1.0 + beaten) / (n + 1))
+    high = torch.quantile(draws.double(), 0.95, dim=0)
+    return Chance(p_value, draws.mean(0), high, layout.numel(), len(layout))
+
+
+def matrix_score(
+    first: Float[Tensor, "s n n"], second: Float[Tensor, "t n n"], scale: float = 1.0
+) -> Callable[[Tensor | None], Float[Tensor, "s t"]]:
+    """Inner products of all pairs of matrices over tokens, the second's tokens in some order."""
+    flat = first.flatten(1)
+
+    def score(order: Tensor | None) -> Tensor:
+        moved = second if order is None else second[:, order][:, :, order]
+        return (flat @ moved.flatten(1).T).double() * scale
+
+    return score
+
+
+def centred_matrix(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
+    """A kernel U-centred and scaled to length 1: products of two such are debiased CKA.
+
+    Székely & Rizzo 2014, "Partial distance correlation with methods for dissimilarities", definition 2; NaN where the
+    representation does not vary.
+    """
+    n = len(kernel)
+    off = kernel.double().clone().fill_diagonal_(0)
+    rows = off.sum(1) / (n - 2)
+    centred = off - rows[:, None] - rows[None] + off.sum() / ((n - 1) * (n - 2))
+    centred.fill_diagonal_(0)
+    size = torch.linalg.vector_norm(centred)
+    return (centred / size if size > 1e-12 * n else torch.full_like(centred, torch.nan)).float()

@@ -1,0 +1,178 @@
+"""The answer: how alike representations are, for every pair of sites, with intervals, chance, and what may mislead."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.results import Axis, Plot, Provenance, Result, Values
+from interp.results.plain import JSON
+
+Label = str | int
+
+WORDS = {
+    "cka": ("CKA", "centred kernel alignment: 1 for the same up to rotation and scale, about 0 for unrelated"),
+    "cca": ("mean CCA", "mean canonical correlation: 1 for the same up to a linear map"),
+    "svcca": ("SVCCA", "mean canonical correlation of the leading principal components"),
+    "pwcca": ("PWCCA", "canonical correlations weighted by what they account for in the layer of the row"),
+    "procrustes": (
+        "Procrustes similarity",
+        "cosine that is left after the best rotation; the squared distance is 2 - 2s",
+    ),
+    "rsa": ("RSA", "rank correlation of the distances between tokens"),
+    "mutual_knn": ("mutual neighbours", "share of nearest neighbours that two representations have in common"),
+}
+CAVEAT = (
+    "Similar representations need not be used alike, and what text and architecture alone make similar shows in an "
+    "untrained twin of the model."
+)
+
+
+class SimilarityMap(Result):
+    """similarity [layer, other_layer] (axes "site" and "other_site" where sites are no layers), with low and high, the
+    95 % interval over documents; p_value, chance_mean and chance_high from exchanging documents, where that was done;
+    same_layer or next_layer [pair], low and high: the diagonal, or the one beside it, with intervals;
+    largest_dimension, effective_dimensions [layer]: what may dominate. notes say what may mislead in this very case.
+    """
+
+    kind: ClassVar[str] = "similarity_map"
+
+    @property
+    def notes(self) -> list[str]:
+        """One sentence on every reason for care that was found in the data."""
+        return [str(note) for note in self.texts.get("notes", [])]
+
+    @property
+    def map(self) -> Float[Tensor, "s t"]:
+        """The similarities as a matrix."""
+        return self.values["similarity"].data
+
+    def best_matches(self) -> pd.DataFrame:
+        """For every layer of the first model the most similar one of the other (within a model: but itself)."""
+        values = self.values["similarity"]
+        data = values.data.nan_to_num(nan=-torch.inf).clone()
+        if not self.settings["two_models"]:
+            data.fill_diagonal_(-torch.inf)
+        best = data.argmax(1)
+        labels = [values.axes[1].labels[i] for i in best.tolist()]
+        columns = {values.dims[0]: values.axes[0].labels, values.dims[1]: labels, "value": data.amax(1).tolist()}
+        return pd.DataFrame(columns)
+
+
+def build(
+    *,
+    measure: str,
+    values: Float[Tensor, "s t"],
+    labels: Sequence[Label],
+    second_labels: Sequence[Label],
+    ends: tuple[Tensor, Tensor] | None,
+    chance: Mapping[str, Tensor],
+    sites: Mapping[str, Sequence[Tensor]],
+    notes: Sequence[str],
+    settings: Mapping[str, JSON],
+    provenance: Provenance,
+) -> SimilarityMap:
+    """Put a result together. sites: name of a value -> of the first representations, and of the second ones."""
+    axes = _axes(labels, second_labels)
+    unit, description = WORDS[measure]
+    made = {"similarity": Values(values, axes, unit, description)}
+    if ends is not None:
+        for name, data in zip(("low", "high"), ends):
+            made[name] = Values(data, axes, unit, f"{name}er end of the 95 % interval over documents")
+    for name, data in chance.items():
+        made[name] = Values(data, axes, "" if name == "p_value" else unit)
+    made |= _beside(values, axes, ends, bool(second_labels), unit)
+    for name, parts in sites.items():
+        for part, axis, prefix in zip(parts, axes, ("", "other_")):
+            # of the second model, on an axis of its own name
+            made[f"{prefix}{name}"] = Values(part, (axis,))
+    return SimilarityMap(
+        values=made,
+        settings={**settings, "measure": measure, "two_models": bool(second_labels)},
+        provenance=provenance,
+        plots=_plots(made, measure, bool(second_labels), settings, notes),
+        texts={"notes": list(notes)},
+    )
+
+
+def _axes(labels: Sequence[Label], second_labels: Sequence[Label]) -> tuple[Axis, Axis]:
+    both = [*labels, *second_labels]
+    name = "layer" if all(isinstance(label, int) for label in both) else "site"
+    return Axis(name, tuple(labels)), Axis(f"other_{name}", tuple(second_labels or labels))
+
+
+def _beside(
+    values: Tensor, axes: tuple[Axis, Axis], ends: tuple[Tensor, Tensor] | None, two: bool, unit: str
+) -> dict[str, Values]:
+    """Two models with the same labels: the diagonal. One model: every site with the next."""
+    rows, columns = axes
+    if (two and rows.labels != columns.labels) or len(rows) < 3:
+        return {}
+    offset = 0 if two else 1
+    name = "same_layer" if two else "next_layer"
+    axis = Axis(rows.name, rows.labels[: len(rows) - offset])
+    words = "the two models at the same layer" if two else "each layer with the next one"
+    made = {name: Values(values.diagonal(offset), (axis,), unit, words)}
+    if ends is not None:
+        for end, data in zip(("low", "high"), ends):
+            made[f"{name}_{end}"] = Values(data.diagonal(offset), (axis,), unit)
+    return made
+
+
+def _plots(
+    made: Mapping[str, Values], measure: str, two: bool, settings: Mapping[str, Any], notes: Sequence[str]
+) -> tuple[Plot, ...]:
+    y, x = made["similarity"].dims
+    title, meaning = WORDS[measure]
+    caveat = " ".join([*notes[:3], CAVEAT])
+    if made["similarity"].data.numel() == 1:
+        caption = f"{title[0].upper()}{title[1:]} over {settings['n']} {settings['unit']}: {meaning}."
+        low, high = ("low", "high") if "low" in made else (None, None)
+        return (Plot("table", "similarity", title=title, caption=caption, caveat=caveat, low=low, high=high),)
+    between = "layers of two models" if two else "layers of one model"
+    plots = [
+        Plot(
+            "heatmap",
+            "similarity",
+            x=x,
+            y=y,
+            title=f"{title}, {between}",
+            caption=f"How alike the representations of {settings['n']} {settings['unit']} are: {meaning}."
+            + _chance_words(made),
+            caveat=caveat,
+            options={"square": True, "origin": "lower", "colour_range": _range(made["similarity"].data)}
+            | ({"x_label": "layer of the other model", "y_label": "layer"} if two and y == "layer" else {})
+            | ({"x_label": "layer", "y_label": "layer"} if not two and y == "layer" else {}),
+        )
+    ]
+    name = "same_layer" if two else "next_layer"
+    if name in made:
+        low, high = (f"{name}_low", f"{name}_high") if f"{name}_low" in made else (None, None)
+        words = "Both models at the same layer" if two else "Each layer with the next one"
+        over = f", with 95 % intervals over {settings['n_groups']} documents or groups of them" if low else ""
+        caption = f"{words}{over}."
+        plots.append(Plot("lines", name, x=y, title=f"{title}: {words.lower()}", caption=caption, low=low, high=high))
+    return tuple(plots)
+
+
+def _range(data: Tensor) -> list[float]:
+    """Colours from 0 to 1; from below where a debiased estimate is clearly under 0."""
+    lowest = float(data[~data.isnan()].min()) if (~data.isnan()).any() else 0.0
+    return [min(0.0, round(lowest, 2)) if lowest < -0.05 else 0.0, 1.0]
+
+
+def _chance_words(made: Mapping[str, Values]) -> str:
+    if "p_value" not in made:
+        return ""
+    p = made["p_value"].data
+    highest = float(made["chance_high"].data.nan_to_num().max())
+    share = int((p <= 0.05).sum())
+    return (
+        f" {share} of {p.numel()} pairs are above 95 % of what exchanging documents gives (on a sample of the tokens: "
+        f"at most {highest:.2f})."
+    )
