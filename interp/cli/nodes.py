@@ -98,10 +98,13 @@ def _check(answer: Answer, task: PromptPairs, config: Config, found: NodeAttribu
     answer.show(named_heads(exact.top(config.top)), "largest measured effects")
     check = answer.step("check", lambda: patching.compare_with_exact(estimates, exact))
     answer.show(_misses(check), f"estimates against {check.settings['n_nodes']} measured effects")
+    least = f"{check.settings['fraction']:.0%} of the measured size"
+    answer.say(f"missed of k: not among the estimate's own first k, or estimated below {least}")
 
 
 def _misses(check: EstimateCheck) -> pd.DataFrame:
-    """One row for each estimate: rank correlation, error, and the share missed of the k largest effects."""
+    """One row for each estimate: rank correlation, error, and the share missed of the k largest effects, which are
+    ranked too low or estimated at next to nothing."""
     missed, names = check.values["missed"], check.values["spearman"].axis("estimate").labels
     rows: dict[str, Any] = {
         "estimate": list(names),

@@ -121,8 +121,7 @@ def tell(model: Any, config: Induction | Ioi | All, run: Run) -> tuple[Report, d
         done[ioi.TITLE] = ioi.run_ioi(model, _ioi(config), run, report)
     for title, found in done.items():
         if found.headline:
-            rows = [(one.name, one.value, one.sample, one.interval, one.unit) for one in found.numbers()]
-            report.headline(rows, title)
+            report.headline(found.numbers(), title)
     return report, done
 
 

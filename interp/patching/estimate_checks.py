@@ -18,6 +18,8 @@ from interp.runs import provenance
 
 # A node counts as having an effect from this share of the largest one on: below, measured effects are rounding.
 REAL_SHARE = 1e-4
+FRACTION = 0.1
+"""An estimate below this share of the measured effect does not show it, whatever its rank."""
 STEPS = (1, 2, 5)
 
 
@@ -25,8 +27,10 @@ class EstimateCheck(Result):
     """Estimates of patching effects against the measured effects.
 
     values, by estimate ("k" is how many of the nodes with the largest measured effects one wants to find):
-    "missed" [estimate, k]    share of those k nodes that are not among the first k of the estimate (false negatives)
-    "chance" [k]              the same for a random ranking
+    "missed" [estimate, k]    share of those k nodes that the estimate misses (false negatives): it does not have them
+                              among its own first k, or gives them less than a fraction of their measured size
+    "by_rank", "by_size" [estimate, k]  share that is missed for the one reason, and for the other
+    "chance" [k]              share that a random ranking does not have among its first k
     "to_verify" [estimate, k] how many nodes, in the estimate's order, must be patched to find all k
     "spearman" [estimate]     rank correlation of the sizes, over all nodes
     "error" [estimate]        sum |estimated - measured| / sum |measured| of mean effects; NaN where without sign
@@ -40,16 +44,21 @@ def compare_with_exact(
     exact: PatchingResult,
     *,
     top: Sequence[int] | None = None,
+    fraction: float | int = FRACTION,
 ) -> EstimateCheck:
     """Hold estimates (of `node_attribution`) against exact effects (of `sweep`, the same nodes, prompts and direction).
 
     estimates: one, or several by name ("plain", "with QK-fix", ...). The size of a node's effect is the mean over
     prompts of its absolute value, the contribution c(n) of Kramár et al. 2024, section 2. Nodes that an estimate cannot
-    tell apart share the last of their ranks, so giving everything zero finds nothing. Nodes without any measured
-    effect are never counted as missed. top: the values of k (default 1, 2, 5, 10, 20, ... ). Raises InputError when
-    the nodes, the prompts or the directions differ, or when nothing has an effect.
+    tell apart share the last of their ranks, so giving everything zero finds nothing. A rank alone is not enough: where
+    everything is estimated as next to nothing, rounding errors are ranked too, so a node whose estimate is below
+    `fraction` of its measured size is missed as well. Nodes without any measured effect are never counted as missed.
+    top: the values of k (default 1, 2, 5, 10, 20, ... ). Raises InputError when the nodes, the prompts or the
+    directions differ, when nothing has an effect, or for a fraction outside 0 ... 1.
     """
     started = datetime.now(UTC)
+    if not 0 <= fraction <= 1:
+        raise InputError(f"fraction is the share of an effect that an estimate must show, 0 to 1, not {fraction}")
     named = dict(estimates) if isinstance(estimates, Mapping) else {"estimate": estimates}
     if not named:
         raise InputError("no estimates were given; name at least one, of interp.patching.node_attribution")
@@ -61,15 +70,22 @@ def compare_with_exact(
         raise InputError("no node has a measured effect, so there is nothing to find; check the task and the direction")
     ks = _ks(top, real)
     wanted = measured.argsort(descending=True, stable=True)
-    ranks = {name: _ranks(_sizes(estimate)) for name, estimate in named.items()}
-    found = torch.stack([torch.stack([(rank[wanted[:k]] > k).float().mean() for k in ks]) for rank in ranks.values()])
-    verify = torch.stack([torch.stack([rank[wanted[:k]].max() for k in ks]) for rank in ranks.values()])
+    sizes = {name: _sizes(estimate) for name, estimate in named.items()}
+    ranks = torch.stack([_ranks(size)[wanted] for size in sizes.values()])  # [estimate, node], the wanted ones first
+    faint = torch.stack([size[wanted] < fraction * measured[wanted] for size in sizes.values()])
+    verify = torch.stack([ranks[:, :k].amax(1) for k in ks], dim=1)
+    by_rank, by_size, either = (
+        torch.stack([(low & (ranks[:, :k] > k) | small & faint[:, :k]).float().mean(1) for k in ks], dim=1)
+        for low, small in ((True, False), (False, True), (True, True))
+    )
     axis, k_axis = Axis("estimate", tuple(named)), Axis("k", tuple(ks))
     chance = 1 - torch.tensor(ks) / len(measured)
-    spearman = torch.tensor([_spearman(_sizes(estimate), measured) for estimate in named.values()])
+    spearman = torch.tensor([_spearman(size, measured) for size in sizes.values()])
     error = torch.tensor([_error(estimate, exact) for estimate in named.values()])
     values = {
-        "missed": Values(found, (axis, k_axis), "share of nodes", "of the k nodes with the largest measured effects"),
+        "missed": Values(either, (axis, k_axis), "share of nodes", "of the k nodes with the largest measured effects"),
+        "by_rank": Values(by_rank, (axis, k_axis), "share of nodes", "not among the first k of the estimate"),
+        "by_size": Values(by_size, (axis, k_axis), "share of nodes", f"estimated below {fraction:g} of the measured"),
         "chance": Values(chance, (k_axis,), "share of nodes", "missed by a random ranking"),
         "to_verify": Values(verify, (axis, k_axis), "nodes", "to patch, in the estimate's order, to find all k"),
         "spearman": Values(spearman, (axis,), "rank correlation", "of the sizes of effects"),
@@ -80,11 +96,14 @@ def compare_with_exact(
         "exact": dict(exact.settings),
         "n_nodes": len(measured),
         "n_with_effect": real,
+        "fraction": fraction,
     }
     source = provenance(
         model=exact.provenance.model, task=exact.provenance.task, seed=exact.provenance.seed, started=started
     )
-    return EstimateCheck(values=values, settings=settings, provenance=source, plots=_plots(exact, len(measured)))
+    return EstimateCheck(
+        values=values, settings=settings, provenance=source, plots=_plots(exact, len(measured), ks, fraction)
+    )
 
 
 def _check(name: str, estimate: PatchingResult, exact: PatchingResult) -> None:
@@ -137,15 +156,16 @@ def _ks(top: Sequence[int] | None, real: int) -> list[int]:
     return sorted(set(top))
 
 
-def _plots(exact: PatchingResult, n_nodes: int) -> tuple[Plot, ...]:
-    options: dict[str, Any] = {"log_x": True}
+def _plots(exact: PatchingResult, n_nodes: int, ks: Sequence[int], fraction: float | int) -> tuple[Plot, ...]:
     caption = (
         f"Share of the k nodes with the largest measured effects ({exact.settings['over']}, "
-        f"{exact.settings['direction']}, {n_nodes} nodes) that an estimate does not rank among its own first k."
+        f"{exact.settings['direction']}, {n_nodes} nodes) that an estimate misses: it does not rank them among its own "
+        f"first k, or gives them less than {fraction:.0%} of their measured size."
     )
+    missed: dict[str, Any] = {"title": "Nodes that are missed", "caption": caption}
     return (
-        Plot(
-            "lines", "missed", x="k", series="estimate", title="Nodes that are missed", caption=caption, options=options
-        ),
+        Plot("lines", "missed", x="k", series="estimate", **missed, options={"log_x": True})
+        if len(ks) > 1
+        else Plot("bars", "missed", x="estimate", series="k", **missed, options={"y_label": f"missed of {ks[0]}"}),
         Plot("bars", "spearman", x="estimate", title="Rank correlation", caption="Estimated against measured sizes."),
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,19 +13,24 @@ from interp.results.plain import to_json
 if TYPE_CHECKING:
     from interp.results import Provenance, Result
 
+WIDTH = 110
+"""Characters of a line of settings."""
+MOST = 4
+"""Tasks or seeds that the line at the top names."""
+
 
 def source_line(results: Sequence[Result]) -> str:
-    """Model, tasks, seeds, versions, code and date of the results, in one line of HTML."""
+    """Model, tasks, seeds, versions, code and date of the results, in one line of HTML; what differs, in short."""
     sources = [result.provenance for result in results]
     if not sources:
         return ""
     parts = [
-        *_distinct(str(source.model.get("id", "")) for source in sources),
-        *_distinct(_task(source.task) for source in sources),
-        *_distinct("" if source.seed is None else f"seed {source.seed}" for source in sources),
-        *_distinct(_device(source) for source in sources),
-        *_distinct(_versions(source.environment) for source in sources),
-        *_distinct(_commit(source.environment) for source in sources),
+        _first(_by_frequency(str(source.model.get("id", "")) for source in sources)),
+        _listed("task", _distinct(str(source.task.get("name") or "") for source in sources)),
+        _listed("seed", _distinct("" if source.seed is None else str(source.seed) for source in sources)),
+        _first(_by_frequency(_device(source) for source in sources)),
+        _first(_by_frequency(_versions(source.environment) for source in sources)),
+        _first(_by_frequency(_commit(source.environment) for source in sources)),
         _dates(sources),
     ]
     spans = " ".join(f"<span>{html.escape(part)}</span>" for part in parts if part)
@@ -39,12 +46,12 @@ def details(results: Sequence[Result]) -> str:
     for i, result in enumerate(results, start=1):
         titles = [plot.title for plot in result.plots if plot.title]
         name = f"Result {i}: {result.kind}" + (f" ({titles[0]})" if titles else "")
-        text = to_json({"settings": dict(result.settings), "task": dict(result.provenance.task)}, indent=2)
-        parts.append(_fold(name, text))
+        facts = {"settings": dict(result.settings), "task": dict(result.provenance.task)}
+        parts.append(_fold(name, laid_out(facts)))
     for provenance, numbers in shared:
         which = "all results" if len(shared) == 1 else "results " + ", ".join(map(str, numbers))
         name = f"Model and environment of {which}"
-        parts.append(_fold(name, to_json(provenance, indent=2)))
+        parts.append(_fold(name, laid_out(provenance)))
     return "".join(parts)
 
 
@@ -66,15 +73,47 @@ def _fold(name: str, text: str) -> str:
     return f"<details><summary>{html.escape(name)}</summary><pre>{html.escape(text)}</pre></details>"
 
 
+def laid_out(value: Any, indent: int = 0) -> str:
+    """JSON for people: what fits on a line stands on one, and lists fill lines."""
+    plain = json.loads(to_json(value))
+    whole = json.dumps(plain, ensure_ascii=False)
+    if not isinstance(plain, dict | list) or not plain or indent + len(whole) <= WIDTH:
+        return whole
+    inner = " " * (indent + 2)
+    if isinstance(plain, dict):
+        rows = [f"{inner}{json.dumps(key)}: {laid_out(item, indent + 2)}" for key, item in plain.items()]
+        return "{\n" + ",\n".join(rows) + "\n" + " " * indent + "}"
+    items = [laid_out(item, indent + 2) for item in plain]
+    if any("\n" in item for item in items):
+        return "[\n" + ",\n".join(inner + item for item in items) + "\n" + " " * indent + "]"
+    lines = [""]
+    for item in (item + "," for item in items):
+        if lines[-1] and len(inner) + len(lines[-1]) + len(item) > WIDTH:
+            lines.append("")
+        lines[-1] += f" {item}" if lines[-1] else item
+    return "[\n" + "\n".join(inner + line for line in lines).rstrip(",") + "\n" + " " * indent + "]"
+
+
 def _distinct(parts: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(part for part in parts if part))
 
 
-def _task(task: Mapping[str, Any]) -> str:
-    if not task.get("name"):
+def _by_frequency(parts: Iterable[str]) -> list[str]:
+    """Each different one once, the most frequent first."""
+    return [part for part, _ in Counter(part for part in parts if part).most_common()]
+
+
+def _first(parts: Sequence[str]) -> str:
+    """The first, and whether there are more, which stand at the end of the page."""
+    return f"{parts[0]}{' and others' if len(parts) > 1 else ''}" if parts else ""
+
+
+def _listed(word: str, parts: Sequence[str]) -> str:
+    """ "tasks ioi, english texts", at most four of them."""
+    if not parts:
         return ""
-    n = f", {task['n']} prompt pairs" if task.get("n") else ""
-    return f"task {task['name']}{n}"
+    more = ", …" if len(parts) > MOST else ""
+    return f"{word}{'s' * (len(parts) > 1)} {', '.join(parts[:MOST])}{more}"
 
 
 def _device(source: Provenance) -> str:

@@ -59,6 +59,7 @@ class Report:
         self._sections: list[_Section] = []
         self._results: list[Result] = []
         self._painters: set[str] = set()
+        self._caveats: dict[str, str] = {}
         self._n_figures = 0
         self._n_tables = 0
 
@@ -85,8 +86,8 @@ class Report:
     def headline(self, table: pd.DataFrame | Sequence[tuple[Any, ...]], title: str = "Headline numbers") -> Report:
         """A box of numbers at the top of the page, in the order of the calls.
 
-        table: a data frame, or rows (name, value, n, interval, note) of which the last may be left out; the interval is
-        a pair of numbers, a text or None.
+        table: a data frame, or rows (name, value, n, interval, note, of) of which the last may be left out; the
+        interval is a pair of numbers, a text or None; of: what n counts, such as "prompts".
         """
         self._headlines.append(f'<div class="headline"><h2>{html.escape(title)}</h2>{headline_table(table)}</div>')
         return self
@@ -100,8 +101,9 @@ class Report:
     ) -> Report:
         """Put a result (all its plots, or the one chosen), a plotly figure, a view or a table into the current section.
 
-        A result brings its own captions and caveats; those given here replace them. Its settings and provenance go to
-        the end of the page. Raises InputError for anything else.
+        A result brings its own captions and caveats; those given here replace them. A caveat that stands on the page
+        already is pointed to. Settings and provenance of results go to the end of the page. Raises InputError for
+        anything else.
         """
         if isinstance(item, View):
             self._add_view(item, caption, caveat)
@@ -173,13 +175,20 @@ class Report:
             self._painters.add(painter)
             self._room -= len(text)
         label = f"Figure {self._n_figures}"
-        self._block(f'<figure id="figure-{self._n_figures}">{text}{_words(label, caption, caveat)}</figure>\n')
+        self._block(f'<figure id="figure-{self._n_figures}">{text}{self._words(label, caption, caveat)}</figure>\n')
 
     def _add_table(self, text: str, caption: str, caveat: str) -> None:
         self._n_tables += 1
         self._room -= len(text)
-        words = _words(f"Table {self._n_tables}", caption, caveat)
+        words = self._words(f"Table {self._n_tables}", caption, caveat)
         self._block(f'<figure class="table" id="table-{self._n_tables}">{words}{text}</figure>\n')
+
+    def _words(self, label: str, caption: str, caveat: str) -> str:
+        """The caption of a figure or table, with its caveat set apart; one that was given before is only pointed to."""
+        known = self._caveats.setdefault(caveat, label)
+        told = in_line(caveat) if known == label else f"As under {known}."
+        warning = f'<span class="caveat"><b>Caveat.</b> {told}</span>' if caveat else ""
+        return f"<figcaption><b>{label}.</b> {in_line(caption)}{warning}</figcaption>"
 
     def _block(self, text: str) -> None:
         if not self._sections:
@@ -219,9 +228,3 @@ class Report:
             anchor = f' id="section-{number}"' if section.title else ""
             parts.append(f"<section{anchor}>{heading}{text}\n{''.join(section.blocks)}</section>\n")
         return "".join(parts)
-
-
-def _words(label: str, caption: str, caveat: str) -> str:
-    """The caption of a figure or table, with its caveat set apart."""
-    warning = f'<span class="caveat"><b>Caveat.</b> {in_line(caveat)}</span>' if caveat else ""
-    return f"<figcaption><b>{label}.</b> {in_line(caption)}{warning}</figcaption>"

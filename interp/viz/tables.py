@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from interp.errors import InputError
+from interp.results import FEWEST
 from interp.viz import theme
 from interp.viz.arranging import Arranged, arrange, labels_of, title_of
 from interp.viz.framing import title
@@ -164,31 +165,36 @@ _HEADLINE_COLUMNS = ("", "value", "n", "95 % interval", "note")
 
 
 def headline_table(table: pd.DataFrame | Sequence[tuple[Any, ...]]) -> str:
-    """Headline numbers as HTML: a data frame as it is, or rows (name, value, n, interval, note), short ones filled up.
+    """Headline numbers as HTML: a data frame as it is, or rows (name, value, n, interval, note, of), short ones filled.
 
-    The interval is a pair of numbers, a text or None. Columns that are empty in every row are left out.
+    The interval is a pair of numbers, a text or None; of: what n counts. Columns that are empty in every row are left
+    out; intervals that are not there, since n is too small, are a dash that is explained.
     """
     if not isinstance(table, Sequence):
         return html_table(table)
-    rows = [[*row, *[None] * (5 - len(row))] for row in table]
-    for row in rows:
-        if len(row) > 5:
-            raise InputError(f"a headline row is (name, value, n, interval, note), not {len(row)} things: {row!r}")
+    rows = []
+    for row in table:
+        if len(row) > 6:
+            raise InputError(f"a headline row is (name, value, n, interval, note, of), not {len(row)} things: {row!r}")
+        name, value, n, interval, note, of = tuple(row) + (None,) * (6 - len(row))
+        rows.append([name, value, n if n is None or not of else f"{n} {of}", interval, note])
     # The interval reads best beside its value, the number of examples after both.
     order = [j for j in (0, 1, 3, 2, 4) if j < 2 or any(row[j] not in (None, "") for row in rows)]
-    classes = {1: ' class="n value"', 2: ' class="n aside"', 3: ' class="n"', 4: ' class="aside"'}
+    classes = {1: ' class="n value"', 2: ' class="aside"', 3: ' class="n"', 4: ' class="aside"'}
     head = "".join(f"<th{classes.get(j, '')}>{_HEADLINE_COLUMNS[j]}</th>" for j in order)
     body = "".join(
         "<tr>" + "".join(f"<td{classes.get(j, '')}>{_headline_cell(row[j])}</td>" for j in order) + "</tr>"
         for row in rows
     )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    none = any(_headline_cell(row[3]) == "–" for row in rows)
+    note = f'<p class="note">–: no interval, since fewer than {FEWEST} are too few for one.</p>' if none else ""
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}'
 
 
 def _headline_cell(value: Any) -> str:
     """One cell, escaped."""
     if isinstance(value, tuple | list) and len(value) == 2:
-        text = theme.interval(float(value[0]), float(value[1]))
+        text = theme.interval(float(value[0]), float(value[1])) or "–"
     elif isinstance(value, float | np.floating):
         text = theme.number(float(value))
     else:

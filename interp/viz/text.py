@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 _WORD_JOINER = "\u2060"
-_INTERVAL = re.compile(r"\[[−\-\d.,e∞]+, [−\-\d.,e∞]+\]")
+_INTERVAL = re.compile(r"\[[+−\-\d.,e∞]+, [+−\-\d.,e∞]+\]")
 _VISIBLE = {"\n": "↵", "\r": "␍", "\t": "⇥", "\x00": "␀"}
 
 
@@ -92,8 +92,8 @@ def whole_intervals(markup: str) -> str:
 
 
 def in_line(text: str) -> str:
-    """Plain text as HTML for a place inside a paragraph: `back ticks` mark code, intervals do not break."""
-    escaped = whole_intervals(html.escape(text))
+    """Plain text as HTML for a place inside a paragraph: `back ticks` mark code, intervals and "95 %" do not break."""
+    escaped = whole_intervals(html.escape(text)).replace(" %", "\u00a0%")
     parts = escaped.split("`")
     if len(parts) % 2 == 0:  # an odd back tick is only a character
         return escaped

@@ -283,6 +283,32 @@ def test_what_a_check_reports() -> None:
     assert nothing.values["spearman"].data.isnan().all()
 
 
+def test_a_node_that_is_only_ranked_is_missed() -> None:
+    """The right order says nothing where the sizes are those of rounding errors."""
+    model, task = tiny("llama"), pairs()
+    exact = sweep(model, task, "z")
+    each = effects(exact).flatten(0, 1)
+    order = each.abs().mean(-1).argsort(descending=True)
+    faint = each.clone()
+    faint[order[1]] *= 0.09
+    faint[order[2:]] *= 1e-6  # still in the order of the measured effects
+    check = compare_with_exact(_with(exact, faint), exact, top=[1, 2, 5])
+    assert check.values["missed"].data[0].tolist() == pytest.approx([0, 1 / 2, 4 / 5])
+    assert check.values["by_rank"].data.abs().max() == 0
+    torch.testing.assert_close(check.values["by_size"].data, check.values["missed"].data)
+    lenient = compare_with_exact(_with(exact, faint), exact, top=[1, 2, 5], fraction=0.05)
+    assert lenient.values["missed"].data[0].tolist() == pytest.approx([0, 0, 3 / 5])
+    assert compare_with_exact(_with(exact, faint), exact, fraction=0).values["missed"].data.abs().max() == 0
+    with pytest.raises(InputError, match="0 to 1, not 2"):
+        compare_with_exact(exact, exact, fraction=2)
+
+
+def test_one_size_of_the_list_is_drawn_as_bars() -> None:
+    exact = sweep(tiny("llama"), pairs(), "z")
+    assert compare_with_exact(exact, exact, top=[3]).plots[0].kind == "bars"
+    assert compare_with_exact(exact, exact, top=[1, 3]).plots[0].kind == "lines"
+
+
 def _with(result: PatchingResult, per_example: Tensor) -> PatchingResult:
     """The same result with other effects."""
     old = result.values["effect_per_example"]

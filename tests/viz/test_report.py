@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -12,6 +14,7 @@ from interp import viz
 from interp.errors import InputError
 from interp.results import Plot, Result
 from interp.viz import Report, figure
+from interp.viz.provenance_notes import WIDTH, laid_out, source_line
 from interp.viz.tables import html_table
 from tests.viz.conftest import causal, numbers, values
 from tests.viz.test_views import BUNDLE, LOADS, data_of, markup
@@ -77,7 +80,7 @@ def test_nothing_is_taken_as_markup(make: Make) -> None:
 def test_provenance_stands_at_both_ends(heatmap: Result) -> None:
     text = words(Report("T").add(heatmap).add(heatmap, plot=0).html)
     top, _, end = text.partition("Figure 1.")
-    for fact in ("made/up", "task ioi, 8 prompt pairs", "seed 3", "torch 2.13.0", "code 012345678", "2026-01-01"):
+    for fact in ("made/up", "task ioi", "seed 3", "torch 2.13.0", "code 012345678", "2026-01-01"):
         assert fact in top
     assert "&quot;steps&quot;: 5" in end
     assert end.count("&quot;steps&quot;") == 1  # a result added twice is one result
@@ -88,8 +91,16 @@ def test_headline_rows_may_be_short_and_numbers_are_readable() -> None:
     text = words(Report("T").headline(rows).html)
     assert "loss 3.27 [3.1, 3.4] 8 nats accuracy 0.5 prompts 12,000" in text
     assert "95 % interval" not in words(Report("T").headline([("a", 1.0)]).html)
-    with pytest.raises(InputError, match="not 6 things"):
-        Report("T").headline([(1, 2, 3, 4, 5, 6)])
+    with pytest.raises(InputError, match="not 7 things"):
+        Report("T").headline([(1, 2, 3, 4, 5, 6, 7)])
+
+
+def test_headline_numbers_say_what_they_are_of_and_why_they_have_no_interval() -> None:
+    rows = [("loss", 3.0, 8, (3.1, 3.4), "nats", "prompts"), ("score", 0.5, 3, (float("nan"),) * 2, "", "draws")]
+    text = words(Report("T").headline(rows).html)
+    assert "loss 3 [3.1, 3.4] 8 prompts nats score 0.5 – 3 draws" in text
+    assert "–: no interval, since fewer than 5 are too few for one." in text
+    assert "no interval" not in words(Report("T").headline(rows[:1]).html)
 
 
 def test_headlines_come_first_wherever_they_are_called(heatmap: Result) -> None:
@@ -166,3 +177,32 @@ def test_intervals_do_not_break(heatmap: Result) -> None:
     found = re.findall(r'<span class="interval">(.*?)</span>', report.html)
     assert found == ["[1, 2]", "[−0.5, 1e-05]", "[3, 4]", "[9.55, 10.3]"]
     assert ".interval { white-space: nowrap; }" in report.html
+
+
+def test_what_differs_between_results_is_said_in_short(make: Make) -> None:
+    """One line names what most results have, and the tasks; the rest stands at the end."""
+    results = []
+    for i, (model, task) in enumerate([("big", "ioi"), ("big", "ioi"), ("small", "agreement")]):
+        result = make({"v": values(numbers(2), head=2)}, Plot("bars", "v", x="head"))
+        source = replace(result.provenance, model={"id": model}, task={"name": task, "n": 10 * i}, seed=i)
+        results.append(replace(result, provenance=source))
+    line = re.sub(r"<[^>]*>", "", source_line(results))
+    assert line.startswith("big and others tasks ioi, agreement seeds 0, 1, 2 ")
+    assert "prompt pairs" not in line
+
+
+def test_a_caveat_is_given_once(heatmap: Result, attention: Result) -> None:
+    report = Report("T").add(heatmap).add(attention, "C.", "Other.").add(heatmap).add(heatmap, "C.", "Other.")
+    text = words(report.html)
+    assert text.count("Made up.") == 1
+    assert "Figure 3. A map. Caveat. As under Figure 1." in text
+    assert "Figure 4. C. Caveat. As under Figure 2." in text
+
+
+def test_settings_fill_lines() -> None:
+    settings = {"draws": [[f"{i}.{j}" for j in range(8)] for i in range(6)], "n": 3, "heads": list(range(200)), "e": {}}
+    text = laid_out({"settings": settings, "task": {}})
+    assert json.loads(text) == {"settings": settings, "task": {}}
+    assert max(map(len, text.splitlines())) <= WIDTH + 2
+    assert len(text.splitlines()) < 30
+    assert '    "n": 3,' in text.splitlines()
