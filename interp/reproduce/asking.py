@@ -26,8 +26,8 @@ def ask(experiment: Experiment, name: str, compute: Callable[[], R]) -> tuple[R 
 
 
 def with_interval(value: Values, low: Values, high: Values) -> str:
-    """ "9.95 [9.55, 10.3]" of three numbers without axes, as the figures write them."""
-    return f"{number(float(value.data))} {interval(float(low.data), float(high.data))}"
+    """ "9.95 [9.55, 10.3]" of three numbers without axes, as the figures write them; "9.95" where no interval is."""
+    return f"{number(float(value.data))} {interval(float(low.data), float(high.data))}".rstrip()
 
 
 def several(n: int, what: str) -> str:

@@ -25,12 +25,12 @@ class Examination:
     """One model at one moment, on prompts that repeat once.
 
     first, second [example]: mean loss of the tokens of either copy (nats), the first token of each left out. heads
-    [kind, layer, head]: previous-token and prefix-matching scores, mean over prompts.
+    [example, kind, layer, head]: previous-token and prefix-matching scores.
     """
 
     first: Float[Tensor, " example"]
     second: Float[Tensor, " example"]
-    heads: Float[Tensor, "kind layer head"]
+    heads: Float[Tensor, "example kind layer head"]
 
 
 @torch.no_grad()
@@ -46,15 +46,16 @@ def examine(model: Any, tokens: Int[Tensor, "example pos"], n_bos: int = 0) -> E
 
     scores = reduce_patterns(model, tokens, read, range(int(model.cfg.n_layers)))
     first_copy, second_copy = (half.mean(1) for half in losses.chunk(2, dim=1))
-    return Examination(first_copy, second_copy, torch.stack(list(scores.values()), dim=2).nanmean(0))
+    return Examination(first_copy, second_copy, torch.stack(list(scores.values()), dim=2))
 
 
 class TrainingCurves(Result):
     """A model over its training, on fixed prompts of random tokens that repeat once.
 
     in_context, low, high [step]: loss of the second copy less that of the first, nats, with its 95 % interval over
-    prompts: what is gained from context. loss [copy, step]. best [kind, step]: highest previous-token and
-    prefix-matching score of any head. heads [kind, step, layer, head]. per_prompt [example, step]: in_context.
+    prompts: what is gained from context. loss [copy, step]. best, best_low, best_high [kind, step]: highest
+    previous-token and prefix-matching score of any head, with the interval over prompts of that head's score. heads
+    [kind, step, layer, head]: mean over prompts. per_prompt [example, step]: in_context.
     training_loss [step], where the model was trained here: mean since the step before.
     """
 
@@ -65,7 +66,8 @@ def curve_values(steps: Sequence[Label], seen: Sequence[Examination]) -> dict[st
     """The values of `TrainingCurves`, but for the training loss."""
     step = Axis("step", tuple(steps))
     first, second = (torch.stack([getattr(moment, name) for moment in seen]) for name in ("first", "second"))
-    heads = torch.stack([moment.heads for moment in seen], dim=1)  # [kind, step, layer, head]
+    heads = torch.stack([moment.heads.nanmean(0) for moment in seen], dim=1)  # [kind, step, layer, head]
+    best = torch.stack([_best(moment.heads.flatten(2)) for moment in seen], dim=-1)  # [bound, kind, step]
     gained = (second - first).T  # [example, step]
     low, high = bootstrap_interval(gained, 0)
     kind = Axis("kind", KINDS)
@@ -75,10 +77,22 @@ def curve_values(steps: Sequence[Label], seen: Sequence[Examination]) -> dict[st
         "low": Values(low, (step,), "nats"),
         "high": Values(high, (step,), "nats"),
         "loss": Values(torch.stack([first.mean(1), second.mean(1)]), (Axis("copy", (1, 2)), step), "nats"),
-        "best": Values(heads.flatten(2).amax(-1), (kind, step), "attention", "highest score of any head"),
+        "best": Values(best[0], (kind, step), "attention", "highest score of any head"),
+        "best_low": Values(best[1], (kind, step), "attention"),
+        "best_high": Values(best[2], (kind, step), "attention"),
         "heads": Values(heads, (kind, step, layer, head), "attention"),
         "per_prompt": Values(gained, (Axis("example", tuple(range(len(gained)))), step), "nats"),
     }
+
+
+def _best(heads: Float[Tensor, "example kind head"]) -> Float[Tensor, "bound kind"]:
+    """The highest mean score of any head, and the ends of its interval over prompts."""
+    ends = []
+    for of_kind in heads.unbind(1):
+        column = of_kind[:, of_kind.nanmean(0).argmax()]
+        column = column[~column.isnan()]  # a prompt in which nothing comes again has no say
+        ends.append(torch.stack([column.mean(), *bootstrap_interval(column, 0)]))
+    return torch.stack(ends, dim=1)
 
 
 def curve_plots(title: str, caveat: str) -> tuple[Plot, Plot, Plot]:
@@ -111,8 +125,11 @@ def curve_plots(title: str, caveat: str) -> tuple[Plot, Plot, Plot]:
             x="step",
             series="kind",
             title=f"Heads over training: {title}",
-            caption="Highest previous-token and prefix-matching (induction) score of any head.",
+            caption="Highest previous-token and prefix-matching (induction) score of any head, with the 95 % "
+            "interval of that head's score over prompts.",
             caveat=caveat,
+            low="best_low",
+            high="best_high",
             options={"y_label": "attention"},
         ),
     )
