@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -66,7 +67,7 @@ class Graph:
         """The same graph over other token positions (None: all together)."""
         return replace(self, positions=_roles(positions))
 
-    @property
+    @cached_property
     def places(self) -> int:
         """How often each node is there: once, or once a role."""
         return len(self.positions) if self.positions else 1
@@ -145,12 +146,12 @@ class Graph:
                 computed[rows, columns] = block
         return computed
 
-    @property
+    @cached_property
     def n_edges(self) -> int:
         """How many edges there are."""
         return int(self.exists.sum())
 
-    @property
+    @cached_property
     def letters(self) -> tuple[str, ...]:
         """What each block reads by: q, k, v, and m where there are MLPs."""
         return LETTERS if self.has_mlp else LETTERS[:3]
@@ -168,12 +169,9 @@ class Graph:
 
     def reader_slice(self, layer: int, letter: str) -> slice:
         """Columns of a block's q, k, v or m, all positions; layer `n_layers` gives the logits."""
-        first = layer * self._readers_a_layer
-        if layer == self.n_layers:
-            return slice(first * self.places, (first + 1) * self.places)
-        before = self.letters[: self.letters.index(letter)]
-        first += sum(map(self._n_readers, before))
-        return slice(first * self.places, (first + self._n_readers(letter)) * self.places)
+        first, stop = (0, 1) if layer == self.n_layers else self._readers_within[letter]
+        before = layer * self._readers_a_layer
+        return slice((before + first) * self.places, (before + stop) * self.places)
 
     def edge_index(self, edge: tuple[str, str]) -> tuple[int, int]:
         """(row, column) of a (writer, reader) pair. Raises InputError for names or edges that do not exist."""
@@ -214,13 +212,19 @@ class Graph:
             return tuple(names)
         return tuple(f"{name}@{role}" for name in names for role in self.positions)
 
-    @property
+    @cached_property
     def _writers_a_layer(self) -> int:
         return self.n_heads + self.has_mlp
 
-    @property
+    @cached_property
     def _readers_a_layer(self) -> int:
         return sum(map(self._n_readers, self.letters))
+
+    @cached_property
+    def _readers_within(self) -> dict[str, tuple[int, int]]:
+        """Where in a block the readers of each letter begin and end."""
+        stops = list(accumulate(map(self._n_readers, self.letters)))
+        return dict(zip(self.letters, zip([0, *stops], stops)))
 
     def _n_readers(self, letter: str) -> int:
         return {"q": self.n_heads, "k": self.n_key_value_heads, "v": self.n_key_value_heads, "m": 1}[letter]

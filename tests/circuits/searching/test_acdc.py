@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,38 +39,74 @@ def toy(name: str, n: int = 3) -> tuple[Any, PromptPairs]:
 @pytest.mark.parametrize("name", list(TOYS))
 def test_what_is_left_is_an_irreducible_sufficient_set(name: str) -> None:
     model, task = toy(name)
-    for order in ("late", "early"):
-        found = search(model, task, "acdc", threshold=0.02, order=order)
-        assert frozenset(found.edges()) in toy_module(name).TRUTH.sufficient
-        assert found.settings["damage_of_circuit"] < 1e-4
-    assert frozenset(search(model, task, "hierarchical").edges()) in toy_module(name).TRUTH.sufficient
+    found = search(model, task, "acdc", threshold=0.02)
+    assert frozenset(found.edges()) in toy_module(name).TRUTH.sufficient
+    assert found.settings["damage_of_circuit"] < 1e-4
 
 
-@pytest.mark.parametrize("order", ["late", "early"])
-@pytest.mark.parametrize("name", ["toy/induction", "toy/linear", "toy/negative", "toy/cancelling"])
-def test_decisions_are_those_of_one_edge_at_a_time(name: str, order: str) -> None:
+OTHER_WAYS = [("early", "toy/or"), ("hierarchical", "toy/induction")]
+
+
+@pytest.mark.parametrize(
+    ("way", "name"),
+    [
+        *OTHER_WAYS,
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in product(("early", "hierarchical"), TOYS)
+            if case not in OTHER_WAYS
+        ),
+    ],
+)
+def test_other_ways_leave_an_irreducible_sufficient_set_too(way: str, name: str) -> None:
+    model, task = toy(name)
+    found = search(model, task, way) if way == "hierarchical" else search(model, task, "acdc", order=way)
+    assert frozenset(found.edges()) in toy_module(name).TRUTH.sufficient
+
+
+QUICK = [("toy/induction", "late", 0.02), ("toy/cancelling", "early", 0.02), ("toy/negative", "late", 3.0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "order", "threshold"),
+    [
+        *QUICK,
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in product(
+                ("toy/induction", "toy/linear", "toy/negative", "toy/cancelling"), ("late", "early"), (0.02, 3.0)
+            )
+            if case not in QUICK
+        ),
+    ],
+)
+def test_decisions_are_those_of_one_edge_at_a_time(name: str, order: str, threshold: float) -> None:
     model, task = toy(name)
     graph = Graph.of(model)
-    for threshold in (0.02, 3.0):
-        slow = Circuit(graph, acdc_one_edge_at_a_time(model, task, graph, threshold, order))
-        fast = search(model, task, "acdc", threshold=threshold, order=order)
-        assert fast.equal(slow.prune())
-        assert fast.settings["n_kept"] == slow.n_edges
-        assert fast.settings["n_batches"] < graph.n_edges
+    slow = Circuit(graph, acdc_one_edge_at_a_time(model, task, graph, threshold, order))
+    fast = search(model, task, "acdc", threshold=threshold, order=order)
+    assert fast.equal(slow.prune())
+    assert fast.settings["n_kept"] == slow.n_edges
+    assert fast.settings["n_batches"] < graph.n_edges
 
 
-def some_edges(graph: Graph, share: float) -> Circuit:
-    """A random part of a graph, and what connects it: all edges into the logits, and from the embedding."""
-    drawn = torch.rand(graph.exists.shape, generator=torch.Generator().manual_seed(0)) < share
-    drawn = drawn | (graph.writer_layer < 0)[:, None] | (graph.reader_layer == graph.n_layers)
-    return Circuit(graph, graph.exists & drawn)
+def some_edges(graph: Graph, n: int) -> Circuit:
+    """The last block, read from the embedding and written to the logits, and n random edges."""
+    last, first = graph.n_layers - 1, graph.writer_layer < 0
+    ends = first[:, None] & (graph.reader_layer >= last) | (graph.writer_layer == last)[:, None]
+    drawn = torch.zeros_like(graph.exists)
+    rows, columns = graph.exists.nonzero()[
+        torch.randperm(graph.n_edges, generator=torch.Generator().manual_seed(0))[:n]
+    ].T
+    drawn[rows, columns] = True
+    return Circuit(graph, graph.exists & (ends | drawn))
 
 
 @pytest.mark.parametrize(("name", "value"), [("gpt2", "counterfactual"), ("llama", "zero"), ("gemma2", "mean")])
 def test_decisions_are_the_same_with_norms_shared_keys_and_other_values(name: str, value: str) -> None:
     model, task = tiny(name), pairs(2)
     graph = Graph.of(model)
-    within = some_edges(graph, 0.1)
+    within = some_edges(graph, 8)
     threshold = 0.03 * float((task.metric(model(task.clean.as_subclass(Tensor)))).abs().mean())
     slow = Circuit(graph, acdc_one_edge_at_a_time(model, task, graph, threshold, value=value, start=within.mask))
     fast = search(model, task, "acdc", threshold=threshold, value=value, within=within)
@@ -80,7 +117,7 @@ def test_decisions_are_the_same_with_norms_shared_keys_and_other_values(name: st
 def test_named_positions_are_searched_without_cutting_anything_off() -> None:
     model, task = tiny("llama"), pairs(2)
     graph = Graph.of(model, ("middle", "end"))
-    within = some_edges(graph, 0.0)
+    within = some_edges(graph, 8)
     slow = acdc_one_edge_at_a_time(model, task, graph, 0.05, start=within.mask)
     fast = search(model, task, "acdc", graph=graph, threshold=0.05, within=within)
     assert torch.equal(fast.mask, slow)
@@ -130,15 +167,21 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, after: int) -> list[int]:
     return counted
 
 
-@pytest.mark.parametrize("method", ["acdc", "hierarchical"])
+@pytest.mark.parametrize(("method", "name", "after"), [("acdc", "toy/and", 4), ("hierarchical", "toy/two_circuits", 9)])
 def test_ctrl_c_keeps_what_was_decided(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture, method: str
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    cache: Path,
+    caplog: pytest.LogCaptureFixture,
+    method: str,
+    name: str,
+    after: int,
 ) -> None:
-    model, task = toy("toy/two_circuits")
+    model, task = toy(name)
     expected = search(model, task, method)
     for where in (True, tmp_path / "run" / "acdc.json"):
         with monkeypatch.context() as patched:
-            counted = interrupt(patched, after=9)
+            counted = interrupt(patched, after=after)
             with pytest.raises(KeyboardInterrupt) as caught:
                 search(model, task, method, resume=where)
         assert "decisions are kept in" in caught.value.__notes__[0]
@@ -152,10 +195,10 @@ def test_ctrl_c_keeps_what_was_decided(
 
 
 def test_a_file_of_another_search_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    model, task = toy("toy/two_circuits")
+    model, task = toy("toy/and")
     path = tmp_path / "acdc.json"
     with monkeypatch.context() as patched:
-        interrupt(patched, after=5)
+        interrupt(patched, after=3)
         with pytest.raises(KeyboardInterrupt):
             search(model, task, "acdc", resume=path)
     with pytest.raises(InputError, match="another threshold"):
@@ -166,8 +209,8 @@ def test_a_file_of_another_search_is_refused(monkeypatch: pytest.MonkeyPatch, tm
 
 
 def test_nothing_is_kept_without_a_file(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
-    model, task = toy("toy/two_circuits")
-    interrupt(monkeypatch, after=5)
+    model, task = toy("toy/and")
+    interrupt(monkeypatch, after=3)
     with pytest.raises(KeyboardInterrupt):
         search(model, task, "acdc", resume=False)
     assert not cache.exists()
