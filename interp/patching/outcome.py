@@ -66,7 +66,7 @@ def _plot(axes: tuple[Axis, ...], settings: dict[str, Any], unit: str, differenc
     over, direction = settings["over"], settings["direction"]
     moved = "clean into corrupt" if direction == "denoise" else "corrupt into clean"
     caption = (
-        f"Effect on the {settings['metric']} ({unit}) of patching {over} from {moved} prompts; "
+        f"Effect on the {settings['metric'].replace('_', ' ')} ({unit}) of patching {over} from {moved} prompts; "
         f"a full patch is worth {difference:.2f}."
     )
     title = f"Patching {over} ({direction})"

@@ -217,7 +217,8 @@ def _result(
     into = ", ".join(settings["receivers"])
     through = "and through MLPs" if settings["mlps"] == "recompute" else "with MLPs frozen"
     caption = (
-        f"Effect on the {task.metric.name} ({task.metric.unit}) of the paths from each head into {into}, directly "
+        f"Effect on the {task.metric.name.replace('_', ' ')} ({task.metric.unit}) of the paths from each head into "
+        f"{into}, directly "
         f"{through} ({settings['direction']}); the whole difference is {made.difference:.2f}."
     )
     plots = tuple(replace(plot, title=f"Paths into {into}", caption=caption) for plot in made.plots)

@@ -1,4 +1,7 @@
-"""Backup name movers: heads that write the answer once the name movers no longer do (Wang et al. 2022, section 3.4)."""
+"""Backup name movers: heads that write the answer once the positive name writers no longer do.
+
+Wang et al. 2022, section 3.4, where the positive name writers are the name movers.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,9 @@ PASS_TOKENS = 4096
 class BackupHeads(Result):
     """rise, low, high [layer, head]: by how much a head's direct effect grows, in logits, beyond what the final norm's
     new scale does to it; mean of the paired differences and its 95 % interval. before, after (with _low and _high)
-    [layer, head]: the direct effect with and without the ablated heads. total [when]: the logit difference.
-    factor, factor_per_prompt [example]: by how much the final norm's new scale alone multiplies every contribution.
-    per_prompt [example, when, layer, head].
+    [layer, head]: the direct effect with and without the ablated heads. total, total_low, total_high [when]: the logit
+    difference. factor (with _low and _high), factor_per_prompt [example]: by how much the final norm's new scale alone
+    multiplies every contribution. per_prompt [example, when, layer, head].
     """
 
     kind: ClassVar[str] = "backup_heads"
@@ -75,7 +78,7 @@ def backup_heads(
     now, total = _without(model, task, heads)
     factor = scale_factor(was, now, first_changed=heads[0][0])
     return BackupHeads(
-        values=_values(was, now, factor, torch.stack([intact.values["total"].data, total.mean()])),
+        values=_values(was, now, factor, torch.stack([intact.values["total_per_prompt"].data, total], dim=1)),
         settings={"ablated": [list(head) for head in heads], "value": "mean at the end over the corrupt prompts"},
         provenance=provenance(model=identity(model), task=task.describe(), seed=task.seed, started=started),
         plots=(_plot(heads, len(task)),),
@@ -131,9 +134,10 @@ def _values(was: Tensor, now: Tensor, factor: Tensor, totals: Tensor) -> dict[st
     for name, each, prefix in (("rise", paired, ""), ("before", was, "before_"), ("after", now, "after_")):
         means = mean_with_interval(Values(each, (examples, *axes), "logits"))
         values |= {name: means["mean"], f"{prefix}low": means["low"], f"{prefix}high": means["high"]}
+    for name, each, over in (("total", totals, (examples, when)), ("factor", factor, (examples,))):
+        means = mean_with_interval(Values(each, over, "logits" if name == "total" else ""))
+        values |= {name: means["mean"], f"{name}_low": means["low"], f"{name}_high": means["high"]}
     return values | {
-        "total": Values(totals, (when,), "logits", "the logit difference, mean over prompts"),
-        "factor": Values(factor.mean(), (), "", "what the final norm's scale multiplies contributions by, mean"),
         "factor_per_prompt": Values(factor, (examples,), ""),
         "per_prompt": Values(torch.stack([was, now], dim=1), (examples, when, *axes), "logits"),
     }
@@ -145,7 +149,7 @@ def _plot(heads: Sequence[Head], n: int) -> Plot:
         "rise",
         x="head",
         y="layer",
-        title="Change of the direct effects without the name movers",
+        title="Change of the direct effects without the positive name writers",
         caption="How every head's direct effect on the logit difference changes when "
         f"{', '.join(map(head_name, heads))} are ablated (mean over ABC prompts at the end; {n} prompts). The ablated "
         "heads lose what they wrote.",

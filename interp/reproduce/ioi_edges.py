@@ -7,9 +7,11 @@ random circuits that are connected and have as many edges into every layer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import pandas as pd
 import torch
 
 from interp import circuits, tasks
@@ -18,12 +20,14 @@ from interp.circuits.circuit_graphs import CircuitEdges, circuit_edges, nodes
 from interp.circuits.evaluation import curve_sizes, random_circuits
 from interp.errors import InputError
 from interp.hooks.head_names import Head, head_name
+from interp.reproduce.asking import several
 from interp.reproduce.experiment import Experiment
+from interp.reproduce.ioi_evidence import in_words
 from interp.reproduce.ioi_settings import IoiSettings
+from interp.reproduce.ioi_words import show
 from interp.reproduce.published_ioi import heads_by_class, published_nodes
-from interp.results import Values
+from interp.results import FEWEST, Values
 from interp.tasks import PromptPairs
-from interp.viz.theme import interval, number
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class EdgeSettings:
     @classmethod
     def quick(cls) -> EdgeSettings:
         """The same questions in a quarter of the time."""
-        return cls(n=4, steps=3, n_random=19, n_random_elsewhere=2, every=2)
+        return cls(n=5, steps=3, n_random=19, n_random_elsewhere=2, every=2)
 
     @classmethod
     def of(cls, settings: IoiSettings) -> EdgeSettings:
@@ -55,11 +59,12 @@ class EdgeSettings:
 
 def edge_section(
     experiment: Experiment, task: PromptPairs, roles: Mapping[str, Iterable[Head]], settings: EdgeSettings
-) -> None:
+) -> CircuitReport | None:
     """Scores, circuit and its faithfulness, into the report.
 
     task: tells the corruption, BOS, and the seed not to use again for judging. roles: heads by role, to compare with.
-    A model whose edges cannot be told apart, or that the corruption does not hurt, gets a sentence that says so.
+    A model whose edges cannot be told apart, or that the corruption does not hurt, gets a sentence that says so, and
+    None comes back.
     """
     model, report = experiment.model, experiment.report
     seed, bos = task.seed or 0, task.prepend_bos
@@ -72,15 +77,31 @@ def edge_section(
         judged = _judged(experiment, fresh, edges.circuit, scores, settings)
     except InputError as error:
         report.section("IOI: the circuit as edges", f"Not measured here: {error}.")
-        return
-    report.section("IOI: the circuit as edges", _text(graph, fresh, edges, judged, settings)).add(edges)
-    report.add(judged, plot=0)
-    _heads(experiment, edges.circuit, roles)
-    values = judged.values
-    middle, low, high = (
-        Values(values[f"faithfulness{end}"].data[0], (), "faithfulness") for end in ("", "_low", "_high")
+        experiment.skip(f"IOI, the circuit as edges: {error}.")
+        return None
+    n = len(fresh)
+    report.section(
+        "IOI: the circuit as edges",
+        f"{edge_words(judged)}{random_words(judged)} {smallest_words(judged)}\n\nAll {graph.n_edges} edges between "
+        f"heads, MLPs, embedding and logits were scored by EAP-IG with {settings.steps} steps on {settings.n} pairs. "
+        f"The top {edges.circuit.n_edges} ({100 * settings.share:g} %) are the circuit; all other edges carry what "
+        f"they carry in the corrupt prompts. It was judged on {n} new pairs, as were circuits of other sizes. This is "
+        "not part of the paper.",
     )
-    experiment.number(f"faithfulness of {edges.circuit.n_edges} edges", middle, low, high, len(fresh))
+    plot = edges.plots[0]
+    plot = replace(plot, options={**plot.options, "max_edges": DRAWN})
+    alone = f"Edges are scored one by one, on {settings.n} pairs; the circuit's other edges are not drawn."
+    report.add(edges, plot=plot, caption=_drawn(edges), caveat=alone)
+    bands = f"(band: 95 % interval over {n} prompts)" if n >= FEWEST else f"({n} prompts, too few for a band)"
+    words = (
+        f"{smallest_words(judged)} Blue: the edges with the largest scores {bands}; orange: random circuits (band: 5 "
+        "to 95 % of them); 1: the model, 0: no edge."
+    )
+    show(report, judged, [words], n, plots=[0])
+    _heads(experiment, scores, roles)
+    middle, low, high = (Values(torch.tensor(end), (), "") for end in _with_ends(judged, "faithfulness", 0))
+    experiment.number(f"faithfulness of {edges.circuit.n_edges} edges", middle, low, high, n, "share")
+    return judged
 
 
 def _scores(experiment: Experiment, task: PromptPairs, settings: EdgeSettings) -> EdgeScores:
@@ -95,6 +116,21 @@ def _circuit(
 ) -> CircuitEdges:
     n_edges = max(1, round(settings.share * graph.n_edges))
     return experiment.step("edge-circuit", lambda: circuit_edges(experiment.model, task, scores.top(n_edges), scores))
+
+
+def _drawn(edges: CircuitEdges) -> str:
+    """Which edges have the largest scores for and against the answer."""
+    score = edges.values["score"]
+    labels = [str(label) for label in score.axis("edge").labels]
+    ends = [(labels[int(index)], float(score.data[index])) for index in (score.data.argmax(), score.data.argmin())]
+    (high, low) = (f"{label} ({size:+.2f})".replace("->", "to").replace("-", "\N{MINUS SIGN}") for label, size in ends)
+    lowest = f" and {low} lowest" if ends[1][1] < 0 else ""
+    return (
+        f"Of the circuit's {len(labels)} edges {high} is scored highest{lowest}; drawn are the "
+        f"{min(len(labels), DRAWN)} with the largest scores, layer by layer from the embedding below to the logits. "
+        "Width: size of the score. a: heads, m: MLPs, kv: keys and values that heads share. Point at an edge for its "
+        "number."
+    )
 
 
 def _judged(
@@ -130,61 +166,104 @@ def _can_be_drawn(circuit: Circuit, seed: int) -> bool:
     return True
 
 
-def _text(graph: Graph, fresh: PromptPairs, edges: CircuitEdges, judged: CircuitReport, settings: EdgeSettings) -> str:
-    """What was done and what came out, in sentences."""
-    values, circuit = judged.values, edges.circuit
-    middle, low, high = (float(values[f"faithfulness{end}"].data[0]) for end in ("", "_low", "_high"))
-    told = (
-        f"All {graph.n_edges} edges between heads, MLPs, embedding and logits were scored by EAP-IG with "
-        f"{settings.steps} steps on {settings.n} pairs. On {len(fresh)} new pairs the top {circuit.n_edges} "
-        f"({100 * settings.share:g} %), all other edges carrying what they carry in the corrupt prompts, keep "
-        f"{number(middle)} {interval(low, high)} of the logit difference between the model and no edge."
-    )
-    if "random" in values:
-        drawn = values["random"].data.double()
-        band = interval(float(drawn.quantile(0.05)), float(drawn.quantile(0.95)))
-        told += (
-            f" {len(drawn)} random circuits, connected and with as many edges into every layer, keep "
-            f"{number(float(drawn.median()))} (5 to 95 % of them: {band}; p = {float(values['random_p'].data):.2g})."
-        )
-    return told + "\n\n" + _smallest(judged)
-
-
-def _smallest(judged: CircuitReport) -> str:
-    """The smallest circuit of the curve that does most of it."""
-    curve = judged.values["curve"]
-    sizes = torch.tensor(curve.axes[1].labels)
-    enough = sizes[curve.data[0] >= MOST]
-    if not len(enough):
-        return f"No circuit of the curve keeps {100 * MOST:.0f} % of it."
-    share = 100 * float(enough[0]) / int(sizes[-1])
+def edge_words(judged: CircuitReport) -> str:
+    """What the circuit of the chosen share of edges keeps."""
+    values = judged.values
+    n_edges, n = int(values["n_edges"].data[0]), len(values["model"].data)
+    middle, low, high = _with_ends(judged, "faithfulness", 0)
+    total = int(values["curve"].axes[1].labels[-1])
+    clear = "" if low > 0 else ", an interval that includes 0" if low <= 0 <= high else ""
     return (
-        f"The smallest circuit of the curve that keeps {100 * MOST:.0f} % has {int(enough[0])} edges "
-        f"({share:.2g} % of the largest)."
+        f"Of {total} edges the top {n_edges} keep {in_words(middle, low, high, False)} of the difference between the "
+        f"model and no edge (n = {n}{clear})."
     )
+
+
+def _with_ends(judged: CircuitReport, name: str, at: int | tuple[int, int]) -> tuple[float, float, float]:
+    """A number with its interval over prompts; NaN ends where there are too few."""
+    middle, low, high = (float(judged.values[f"{name}{end}"].data[at]) for end in ("", "_low", "_high"))
+    enough = len(judged.values["model"].data) >= FEWEST
+    return (middle, low, high) if enough else (middle, math.nan, math.nan)
+
+
+def random_words(judged: CircuitReport) -> str:
+    """What random circuits of the same size keep; empty without any."""
+    values = judged.values
+    if "random" not in values:
+        return " Random circuits of this kind could not be drawn."
+    drawn, middle = values["random"].data.double(), float(values["faithfulness"].data[0])
+    ends = [float(drawn.quantile(share)) for share in (0.05, 0.95)]
+    return (
+        f" {len(drawn)} random circuits, connected and with as many edges into every layer, keep "
+        f"{in_words(float(drawn.median()), ends[0], ends[1], False)} (median and the range of 90 % of them; "
+        f"{int((drawn >= middle).sum())} of {len(drawn)} do as well, p = {float(values['random_p'].data):.2g})."
+    )
+
+
+def smallest_words(judged: CircuitReport) -> str:
+    """The smallest circuit of the curve that keeps most of it, and the size from which on all do."""
+    curve = judged.values["curve"]
+    sizes = [int(size) for size in curve.axes[1].labels]
+    enough, most = (curve.data[0] >= MOST).nonzero(), f"{100 * MOST:.0f} %"
+    first = int(enough[0]) if len(enough) else len(sizes) - 1
+    if first >= len(sizes) - 1:
+        return f"No circuit of the curve but the whole model keeps {most}."
+    middle, least, top = _with_ends(judged, "curve", (0, first))
+    told = (
+        f"The smallest circuit of the curve that keeps {most} has {sizes[first]} edges "
+        f"({100 * sizes[first] / sizes[-1]:.2g}"
+        f" %) and keeps {in_words(middle, least, top, False)}"
+    )
+    short = (curve.data[0] < MOST).nonzero()
+    always = int(short[-1]) + 1 if len(short) else 0
+    return f"{told}." if always == first else f"{told}; from {sizes[always]} edges on all do."
 
 
 MOST = 0.8
 """Of the difference between the model and no edge."""
+DRAWN = 60
+"""Edges in the picture: of more, none can be followed by eye."""
 
 
-def _heads(experiment: Experiment, circuit: Circuit, roles: Mapping[str, Iterable[Head]]) -> None:
-    """Which heads with a role are in the circuit, and for GPT-2 small which of the published ones."""
-    there, n_heads = nodes(circuit), circuit.graph.n_layers * circuit.graph.n_heads
-    held = [name for name in there if name.startswith("a")]
+FEW_EDGES = 0.005
+"""Of the edges, for asking which heads they touch: the circuit's own edges touch nearly every head of a model."""
+
+
+def _heads(experiment: Experiment, scores: EdgeScores, roles: Mapping[str, Iterable[Head]]) -> None:
+    """Which heads with a role the strongest edges touch, and for GPT-2 small which of the published ones."""
+    graph, report = scores.graph, experiment.report
+    strongest = scores.top(max(1, round(FEW_EDGES * graph.n_edges)))
+    there = nodes(strongest)
+    held = {name[1:] for name in there if name.startswith("a") and ".kv" not in name}
     named = {role: [head_name(head) for head in heads] for role, heads in roles.items()}
-    rows = [
-        f"{role}: {', '.join(name for name in names if f'a{name}' in there) or 'none'} of {', '.join(names)}"
-        for role, names in named.items()
-        if names
-    ]
-    if rows:
-        experiment.report.section(
-            "IOI: heads with a role among the edges",
-            f"The circuit touches {len(held)} of {n_heads} heads, so that a head picked at random is among them with "
-            f"probability {len(held) / n_heads:.2g}.\n\n" + "\n\n".join(rows),
+    every = {name for names in named.values() for name in names}
+    if every:
+        n_others = graph.n_layers * graph.n_heads - len(every)
+        rows = [
+            {"role": role, "touched": ", ".join(name for name in names if name in held) or "none",
+             "not touched": ", ".join(name for name in names if name not in held) or "none"}
+            for role, names in named.items() if names
+        ]  # fmt: skip
+        told = (
+            f"The {strongest.n_edges} strongest edges ({100 * FEW_EDGES:g} %) touch {len(every & held)} of the "
+            f"{several(len(every), 'head')} with a role and {len(held - every)} of the {n_others} others"
         )
+        agree = _verdict(every, held, n_others)
+        report.section("IOI: heads with a role among the edges", f"{told}: {agree}").add(
+            pd.DataFrame(rows), caption=f"{told}, by role.",
+            caveat="Edges were scored on few prompts, and a head may matter by many weak edges.",
+        )  # fmt: skip
     if published_nodes(experiment.model):
-        experiment.report.add(
-            heads_by_class(there), caption="The heads that Wang et al. 2022 published, and which the circuit touches."
-        )
+        table = heads_by_class(there)
+        n_there, total = sum(len(row.split(", ")) for row in table["in the circuit"] if row != "none"), 26
+        report.add(table, caption=f"The {strongest.n_edges} strongest edges touch {n_there} of the {total} heads that "
+                   "Wang et al. 2022 published.")  # fmt: skip
+
+
+def _verdict(every: set[str], held: set[str], n_others: int) -> str:
+    """Whether the two ways of finding heads agree."""
+    share, others = len(every & held) / len(every), len(held - every) / max(1, n_others)
+    both = f"{100 * share:.0f} % against {100 * others:.0f} %"
+    if share > others:
+        return f"{both}, so that heads found by paths are touched more often than others by edges found from gradients."
+    return f"{both}, so that the strongest edges do not point to the heads that path patching found."

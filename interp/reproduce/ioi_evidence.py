@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -76,9 +77,14 @@ Evidence = Mapping[str, Measured]
 
 
 def in_words(mean: float, low: float, high: float, signed: bool) -> str:
-    """A number with its interval, to two places: "+0.43 [+0.23, +0.65]" signed, "0.43 [0.23, 0.65]" else."""
+    """A number with its interval, to two places: "+0.43 [+0.23, +0.65]" signed, "0.43 [0.23, 0.65]" else.
+
+    The number alone where there is no interval (too few prompts for one).
+    """
     form = "+.2f" if signed else ".2f"
-    return f"{mean:{form}} [{low:{form}}, {high:{form}}]".replace("-", "−")
+    ends = "" if math.isnan(low) or math.isnan(high) else f" [{low:{form}}, {high:{form}}]"
+    words = f"{mean:{form}}{ends}".replace("-", "−")
+    return words if signed else words.replace("−0.00", "0.00")
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ def counts(name: str, share: float, sign: int) -> Condition:
         return beyond_zero & (sign * measured.share >= share)
 
     side = "above" if sign > 0 else "below"
-    return Condition(f"{name}: interval {side} 0, at least {share:.0%} of the logit difference", (name,), test)
+    return Condition(f"{name}: interval {side} 0, at least {100 * share:.0f} % of the logit difference", (name,), test)
 
 
 def at_least(name: str, bound: float) -> Condition:

@@ -16,7 +16,8 @@ import torch
 from interp.hooks.head_names import Head, head_name
 from interp.lens import Attribution
 from interp.models import identity
-from interp.results import Axis, Plot, Result, Values, mean_with_interval
+from interp.reproduce.ioi_words import joined, told
+from interp.results import FEWEST, Axis, Plot, Result, Values, mean_with_interval
 from interp.runs import provenance
 from interp.tasks import PromptPairs
 
@@ -34,17 +35,37 @@ class EffectsByOrder(Result):
 
     @property
     def one_sided(self) -> list[str]:
-        """The heads that do in one order, with an interval that excludes 0, what they do not do in the other: there the
-        effect has the other sign, or less than a quarter of the size.
+        """The heads that do in one order what they do not do in the other: there the effect has the other sign, or less
+        than a quarter of the size, the two intervals do not meet, and the larger one's excludes 0.
         """
         effect, low, high = (self.values[name].data for name in ("effect", "low", "high"))
         if len(effect) < 2:
             return []
         sure = (low > 0) | (high < 0)
-        here, there = effect, effect.flip(0)
-        lacking = (here.sign() * there < ONE_SIDED * here.abs()) & sure
+        apart = (low > high.flip(0)) | (high < low.flip(0))
+        lacking = (effect.sign() * effect.flip(0) < ONE_SIDED * effect.abs()) & sure & apart
         names = [str(name) for name in self.values["effect"].axis("head").labels]
         return [name for name, lacks in zip(names, lacking.any(0).tolist()) if lacks]
+
+    def told(self) -> str:
+        """Which of the heads serve one order only, with their numbers and the prompts of each order."""
+        sizes = joined([f"{n} {order}" for order, n in self.settings["n"].items()])
+        n_heads = len(self.values["effect"].axis("head").labels)
+        if len(self.settings["n"]) < 2:
+            return f"All prompts are of one order ({sizes}), so that the orders cannot be compared."
+        if min(self.settings["n"].values()) < FEWEST:
+            return f"{sizes} prompts are too few to tell whether a head serves one order of the names only."
+        if not self.one_sided:
+            return f"None of the {n_heads} largest heads writes in one order of the names only ({sizes} prompts)."
+        names = ("effect", "low", "high")
+        words = []
+        for head in self.one_sided:
+            both = [f"{told(self.values, names, signed=True, head=head, order=order)} in {order}" for order in ORDERS]
+            words.append(f"{head} ({', '.join(both)})")
+        return (
+            f"{len(words)} of the {n_heads} largest heads write{'s' * (len(words) == 1)} in one order of the names "
+            f"only, or nearly so: {joined(words)} ({sizes} prompts)."
+        )
 
 
 def effects_by_order(model: Any, task: PromptPairs, by_head: Attribution, heads: Sequence[Head]) -> EffectsByOrder:

@@ -6,7 +6,7 @@ by one input (queries, values, keys) at one position. Everything found goes into
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -17,6 +17,7 @@ from interp.reproduce import ioi_roles as rules
 from interp.reproduce.asking import ask
 from interp.reproduce.experiment import Experiment
 from interp.reproduce.ioi_evidence import Evidence, Measured, counts
+from interp.reproduce.ioi_words import largest, listed, names_of, percent, show
 from interp.results import Result
 from interp.tasks import PromptPairs
 
@@ -46,6 +47,7 @@ class Search:
         found, why_not = ask(self.experiment, name, compute)
         if found is None:
             self.experiment.report.section(f"IOI: {what}", why_not)
+            self.experiment.skip(f"IOI, {what}: {why_not.removeprefix('Not measured here: ')}")
         return found
 
     def heads(self, role: str) -> tuple[Head, ...]:
@@ -72,12 +74,12 @@ class Step:
 QUERIES = Step(
     rules.QUERIES,
     "paths-queries",
-    "what tells the name movers where to look",
-    "name mover",
+    "what tells the name writers where to look",
+    rules.POSITIVE,
     "q",
     "end",
-    "A head found here changes what the name movers attend to. In the paper these are the S-inhibition heads: they "
-    "look at the second mention of the subject and keep the name movers away from it.",
+    "A head found here changes what the positive name writers attend to. In the paper these are the S-inhibition "
+    "heads: they look at the second mention of the subject and keep the name movers away from it.",
 )
 VALUES = Step(
     rules.VALUES,
@@ -113,17 +115,37 @@ def paths_to_logits(search: Search, n: int) -> None:
     seen = _noted(search, rules.LOGITS, found, len(task))
     if seen.whole is None or seen.whole <= 0:
         told = (
-            f"The logit difference falls by {found.difference:.2f} from the clean to the ABC prompts: this model does "
-            "not do the task, nothing can be a share of that, and no head can be given a role."
+            f"The logit difference falls by {found.difference:.2f} from the clean to the ABC prompts (n = "
+            f"{len(task)}): "
+            "this model does not do the task, nothing can be a share of that, and no head can be given a role."
         )
     else:
         told = _writers(search, seen)
     search.experiment.report.section(
         "IOI: which heads move the logits",
+        f"{told}\n\n{_DEFINED}\n\n"
         f"Path patching (noising): {len(task)} clean prompts, into which the output of one head at the end of the "
         "prompt comes from the ABC prompt, while all other heads are held at what they were and MLPs and norms answer. "
-        "What changes is what the head tells the logits itself or through MLPs, never through another head.\n\n" + told,
-    ).add(found, caveat=CHANCE)
+        "What changes is what the head tells the logits itself or through MLPs, never through another head.",
+    )
+    caption = f"{path_words(seen, rules.LOGITS, 'the logits')} {_how(found, len(task))}"
+    show(
+        search.experiment.report,
+        found,
+        [caption],
+        len(task),
+        title="Paths from every head to the logits",
+        caveat=CHANCE,
+    )
+
+
+_DEFINED = (
+    "Names for what follows. A *name mover* reads the indirect object at the end of the prompt and raises it; a "
+    "*subject suppressor* reads the subject and lowers it. Both serve the answer, and together they are called the "
+    f"*{rules.POSITIVE}s*. A *negative name mover* (reads the indirect object, lowers it) and a *subject mover* "
+    f"(reads the subject, raises it) work against it: the *{rules.NEGATIVE}s*. A head that moves the logits without "
+    "reading a name is none of these."
+).replace("*", "")
 
 
 def paths_backwards(search: Search, step: Step, n: int) -> None:
@@ -133,7 +155,8 @@ def paths_backwards(search: Search, step: Step, n: int) -> None:
     if not receivers:
         why = "No head was found whose" if not found else "All heads found are in layer 0, before which there are none;"
         experiment.report.section(
-            f"IOI: {step.title}", f"{why} {_input(step)} could be followed back (role: {step.role}), so this ends here."
+            f"IOI: {step.title}",
+            f"{why} {_input(step)} could be followed back (role: {step.role}), so this ends here.",
         )
         return
     task = search.task[:n]
@@ -149,10 +172,28 @@ def paths_backwards(search: Search, step: Step, n: int) -> None:
     cut = f" (of {len(found)}, those with the largest effect)" if len(receivers) < len(found) else ""
     experiment.report.section(
         f"IOI: {step.title}",
+        f"{_carriers(seen, step.effect)}\n\n"
         f"The same one step back, on {len(task)} prompts: each head's output comes from the ABC prompt, but only the "
-        f"{_input(step)} of {', '.join(map(head_name, receivers))}{cut} at {step.position} may notice, together; then "
-        f"the model runs on. {step.about}\n\n{_carriers(seen, step.effect)}",
-    ).add(effects, caveat=CHANCE)
+        f"{_input(step)} of {names_of(receivers)}{cut} at {step.position} may notice, together; then "
+        f"the model runs on. {step.about}",
+    )
+    into = f"the {_input(step)} of {names_of(receivers)}"
+    caption = f"{path_words(seen, step.effect, into)} {_how(effects, len(task))}"
+    show(experiment.report, effects, [caption], len(task), title=f"Paths from every head to {into}", caveat=CHANCE)
+
+
+def _how(found: PathResult, n: int) -> str:
+    return f"A cell: the change of the logit difference by one head's path, of {found.difference:.2f} in all (n = {n})."
+
+
+def path_words(seen: Measured, effect: str, into: str) -> str:
+    """Which head's path into something carries most towards the answer, and which most against it."""
+    up, down = (counting({effect: seen}, effect, sign) for sign in (+1, -1))
+    if not up and not down:
+        best = largest(seen, +1)
+        return f"No path into {into} counts; the largest is that of {listed([best], seen)}."
+    told = f"Into {into}, " + (f"{listed(up[:1], seen)} carries most towards the answer" if up else "no path helps")
+    return f"{told}; {listed(down[:1], seen)} works most against it." if down else f"{told}; none works against it."
 
 
 def _noted(search: Search, effect: str, found: PathResult, n: int) -> Measured:
@@ -167,12 +208,6 @@ def _input(step: Step) -> str:
     return {"q": "queries", "k": "keys", "v": "values"}[step.letter]
 
 
-def listed(heads: Sequence[Head], seen: Measured, most: int = 6) -> str:
-    """Heads with their numbers, as words: "23.3 (+3.05 [+2.62, +3.46]), 29.1 (...)"."""
-    words = ", ".join(f"{head_name(head)} ({seen.told(head)})" for head in heads[:most])
-    return words + (f" and {len(heads) - most} more" if len(heads) > most else "")
-
-
 def counting(evidence: Evidence, effect: str, sign: int) -> list[Head]:
     """The heads whose effect counts, the largest first."""
     heads = [
@@ -183,34 +218,30 @@ def counting(evidence: Evidence, effect: str, sign: int) -> list[Head]:
 
 def _writers(search: Search, seen: Measured) -> str:
     up, down = (counting(search.evidence, rules.LOGITS, sign) for sign in (+1, -1))
-    bound = f"at least {rules.MIN_DIRECT_SHARE:.0%} of the difference of {seen.whole:.2f}"
+    bound = f"at least {percent(rules.MIN_DIRECT_SHARE)} of the difference of {seen.whole:.2f}"
     told = [
-        f"Towards the answer, with an interval that excludes 0 and {bound}: {listed(up, seen) or 'none'}.",
-        f"Against it: {listed(down, seen) or 'none'}.",
+        f"Towards the answer work, with an interval that excludes 0 and {bound}: {listed(up, seen) or 'none'}. "
+        f"Against it: {listed(down, seen) or 'none'} (n = {seen.n}).",
     ]
     labels = rules.labelled(search.evidence)
-    meant = [f"{words}: {_names(labels[label])}" for label, words in _MEANING.items() if labels[label]]
+    meant = [f"{words}: {names_of(labels[label])}" for label, words in _MEANING.items() if labels[label]]
     if meant:
-        told.append(f"By what they read and do with it, these are {'; '.join(meant)}.")
+        told.append(f"By what they read and do with it, they are {'; '.join(meant)}.")
     named = {head for label in _MEANING for head in labels[label]}
     silent = [head for head in up + down if head not in named]
-    rereading = [head for head in silent if _rereads(search.evidence, head)]
+    rereading = [head for head in silent if rereads(search.evidence, head)]
     if rereading:
         told.append(
             "Reading no name but the end of the prompt itself, so whatever earlier parts wrote there: "
-            f"{_names(rereading)}."
+            f"{names_of(rereading)}."
         )
     rest = [head for head in silent if head not in rereading]
     if rest:
-        told.append(f"Of no such kind by the rules below: {_names(rest)}.")
+        told.append(f"Of no such kind by the rules below: {names_of(rest)}.")
     return " ".join(told)
 
 
-def _names(heads: Sequence[Head]) -> str:
-    return ", ".join(map(head_name, heads))
-
-
-def _rereads(evidence: Evidence, head: Head) -> bool:
+def rereads(evidence: Evidence, head: Head) -> bool:
     """Whether a head attends from the end to the end, and less to the names."""
     if "end to end" not in evidence:
         return False
@@ -229,7 +260,7 @@ _MEANING = {
 def _carriers(seen: Measured, effect: str) -> str:
     up, down = (counting({effect: seen}, effect, sign) for sign in (+1, -1))
     return (
-        f"Carrying the answer this way, with an interval that excludes 0 and at least {rules.SHARES[effect]:.0%} of "
-        f"the difference of {seen.whole:.2f}: {listed(up, seen) or 'none'}. Working against it: "
-        f"{listed(down, seen) or 'none'}."
+        f"Carrying the answer this way, with an interval that excludes 0 and at least {percent(rules.SHARES[effect])} "
+        f"of the difference of {seen.whole:.2f}: {listed(up, seen) or 'none'}. Working against it: "
+        f"{listed(down, seen) or 'none'} (n = {seen.n})."
     )

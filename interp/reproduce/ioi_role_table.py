@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -14,6 +14,7 @@ from interp.models import identity
 from interp.reproduce import ioi_roles as rules
 from interp.reproduce.ioi_evidence import Evidence, in_words
 from interp.reproduce.ioi_roles import Rule
+from interp.reproduce.ioi_words import percent
 from interp.results import Axis, Plot, Result, Values
 from interp.runs import provenance
 from interp.tasks import PromptPairs
@@ -60,19 +61,25 @@ class HeadRoles(Result):
 
     def unassigned(self) -> pd.DataFrame:
         """Heads with an effect that counts and no role: the effect, where they look, what the nearest rule misses."""
+        return self._without_role(lambda label: label is not None)
+
+    def unforeseen(self) -> pd.DataFrame:
+        """Heads with an effect that counts in a way that no role is about: the effect, and where they look."""
+        return self._without_role(lambda label: label is None)
+
+    def _without_role(self, wanted: Callable[[str | None], bool]) -> pd.DataFrame:
         rows = []
         for name, effect, label, missed in self.texts["unassigned"]:
-            shown = [f"{pair} {self._number(name, pair)}" for pair in READINGS.get(effect, _AT_END)]
-            rows.append(
-                {
-                    "head": name,
-                    "effect (logits)": self._told(name, effect, signed=True),
-                    "of": effect,
-                    "attention": ", ".join(shown),
-                    "nearest rule": label or "none: no role works this way",
-                    "what it lacks": "; ".join(missed) or "—",
-                }
-            )
+            if not wanted(label):
+                continue
+            shown = [f"{pair} {self._told(name, pair)}" for pair in READINGS.get(effect, _AT_END)]
+            row = {
+                "head": name,
+                "effect (logits)": self._told(name, effect, signed=True),
+                "of": f"{effect} (n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{self.settings['n'][effect]})",
+                "attention": "; ".join(shown),
+            }
+            rows.append(row | ({"nearest rule": label, "what it lacks": "; ".join(missed)} if label else {}))
         return pd.DataFrame(rows)
 
     def _row(self, head: Head, rule: Rule) -> dict[str, str]:
@@ -81,12 +88,9 @@ class HeadRoles(Result):
         share = float(self.values["share"].sel(head=name, measure=rule.effect).data)
         return {
             "effect (logits)": self._told(name, rule.effect, signed=True),
-            "share": f"{share:.0%}".replace("-", "−"),
+            "share": percent(share),
             "what it looks at and does": "; ".join(f"{use} {self._told(name, use)}" for use in used),
         }
-
-    def _number(self, head: str, measure: str) -> str:
-        return f"{float(self.values['value'].sel(head=head, measure=measure).data):.2f}"
 
     def _told(self, head: str, measure: str, signed: bool = False) -> str:
         mean, low, high = (float(self.values[part].sel(head=head, measure=measure).data) for part in _PARTS)
@@ -162,7 +166,7 @@ def rule_table() -> pd.DataFrame:
     rows = [
         {
             "role": rule.label,
-            "in a circuit": rule.role,
+            "class in a circuit": rule.role,
             "holds when all of this does": "; ".join(condition.words for condition in rule.conditions),
             "Wang et al.": rule.source,
         }

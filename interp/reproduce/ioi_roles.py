@@ -12,8 +12,9 @@ A head that writes to the logits is named by what it reads and what it does with
     reads S       subject mover, against it      subject suppressor, for the answer
 
 The paper has the upper row only. The lower one follows from the same two questions: to lower the subject's logit serves
-the answer as well as to raise the indirect object's. In a circuit only what a head does for the answer counts, so a
-subject suppressor stands among the name movers there, and a subject mover among the negative ones (`Rule.role`).
+the answer as well as to raise the indirect object's. In a circuit only what a head does for the answer counts, so name
+movers and subject suppressors stand together there as *positive name writers*, and negative name movers and subject
+movers as *negative name writers* (`Rule.role`). "Name mover" always means the head of the upper left corner.
 """
 
 from __future__ import annotations
@@ -41,12 +42,12 @@ MIN_FOR_THE_REPETITION = 0.5
 and not because names stand there."""
 
 LOGITS = "path to the logits"
-QUERIES = "path to the name movers' queries"
+QUERIES = "path to the positive name writers' queries"
 VALUES = "path to the S-inhibition heads' values"
 KEYS = "path to the induction heads' keys"
 DIRECT = "direct effect"
-AFTER = "direct effect without the name movers"
-RISE = "rise of the direct effect without the name movers"
+AFTER = "direct effect without the positive name writers"
+RISE = "rise of the direct effect without the positive name writers"
 BEYOND = ", less that in ABC prompts"
 COPIES, SUPPRESSES = "names copied", "names suppressed"
 PREVIOUS = "previous-token score on random tokens"
@@ -60,15 +61,26 @@ SHARES: Mapping[str, float] = {
     RISE: MIN_SHARE,
 }
 """The effects that make a head matter, each with the share of the logit difference that it has to reach."""
+POSITIVE, NEGATIVE = "positive name writer", "negative name writer"
+"""The two sides of the table at the top: what reads a name at the end and tells the logits, for the answer or against
+it. A head that tells the logits something and reads no name is neither."""
 ROLES = (
     "previous token",
     "duplicate token",
     "induction",
     "S-inhibition",
-    "name mover",
+    POSITIVE,
     "backup name mover",
-    "negative name mover",
+    NEGATIVE,
 )
+"""The roles of heads in a circuit."""
+PLURALS: Mapping[str, str] = {
+    "previous token": "previous-token heads",
+    "duplicate token": "duplicate-token heads",
+    "induction": "induction heads",
+    "S-inhibition": "S-inhibition heads",
+}
+"""What heads of a role or label are called where it is not the name and an s."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +116,7 @@ def _looks(pair: str) -> Condition:
 
 
 def _for_the_repetition(pair: str) -> Condition:
-    words = f"at least {MIN_FOR_THE_REPETITION:.0%} of {pair} gone in ABC prompts, where no name comes twice"
+    words = f"at least {100 * MIN_FOR_THE_REPETITION:.0f} % of {pair} gone in ABC prompts, where no name comes twice"
     return mostly(pair + BEYOND, pair, MIN_FOR_THE_REPETITION, words)
 
 
@@ -113,10 +125,10 @@ _READS_S = (_looks("end to S"), more("end to S", "end to IO"))
 _COPIES, _SUPPRESSES = at_least(COPIES, MIN_COPYING), at_least(SUPPRESSES, MIN_COPYING)
 
 RULES = (
-    Rule("name mover", "name mover", LOGITS, +1, (*_READS_IO, _COPIES), "section 3.1"),
-    Rule("subject suppressor", "name mover", LOGITS, +1, (*_READS_S, _SUPPRESSES), "not in the paper"),
-    Rule("negative name mover", "negative name mover", LOGITS, -1, (*_READS_IO, _SUPPRESSES), "section 3.1"),
-    Rule("subject mover", "negative name mover", LOGITS, -1, (*_READS_S, _COPIES), "not in the paper"),
+    Rule("name mover", POSITIVE, LOGITS, +1, (*_READS_IO, _COPIES), "section 3.1"),
+    Rule("subject suppressor", POSITIVE, LOGITS, +1, (*_READS_S, _SUPPRESSES), "not in the paper"),
+    Rule("negative name mover", NEGATIVE, LOGITS, -1, (*_READS_IO, _SUPPRESSES), "section 3.1"),
+    Rule("subject mover", NEGATIVE, LOGITS, -1, (*_READS_S, _COPIES), "not in the paper"),
     Rule("backup name mover", "backup name mover", RISE, +1, (above_zero(AFTER),), "section 3.4"),
     Rule(
         "S-inhibition",
@@ -151,6 +163,12 @@ RULES = (
         "section 3.3",
     ),
 )
+
+
+def called(role: str, n: int = 2) -> str:
+    """ "induction heads", "name movers"; with n = 1 "induction head", "name mover"."""
+    words = PLURALS.get(role, f"{role}s")
+    return words.removesuffix("s") if n == 1 else words
 
 
 def labelled(evidence: Evidence) -> dict[str, tuple[Head, ...]]:

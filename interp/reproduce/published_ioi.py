@@ -87,6 +87,16 @@ class PublishedComparison(Result):
         table.loc[table["class"] == ANY, ["found here", "published", "missed"]] = [self._counts()]
         return table
 
+    def told(self) -> str:
+        """How many of the published heads were found, whatever class they were given, as a sentence."""
+        found, published, both = (int(x) for x in self.values["count"].sel(**{"class": ANY}).data)
+        by_class = self.values["count"].sel(measure="both")
+        named = [f"{name} {int(by_class.sel(**{'class': name}).data)}" for name in PUBLISHED]
+        precision = f"; {both} of the {found} heads found are published" if found else ""
+        return (
+            f"Found are {both} of the {published} published heads{precision}. In their own class: {', '.join(named)}."
+        )
+
     def _counts(self) -> list[str]:
         found, published, both = (int(x) for x in self.values["count"].sel(**{"class": ANY}).data)
         return [f"{found} heads", f"{published} heads", f"{published - both} heads"]

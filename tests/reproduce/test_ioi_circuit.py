@@ -10,19 +10,21 @@ import pytest
 
 from interp import tasks
 from interp.circuits import HeadCircuit
-from interp.reproduce import ioi_circuit
+from interp.reproduce import ioi_circuit_judged
 from interp.reproduce.experiment import Experiment
-from interp.reproduce.ioi_circuit import ROLE_POSITIONS, CircuitSettings, circuit_sections
+from interp.reproduce.ioi_circuit import ROLE_POSITIONS, circuit_sections
+from interp.reproduce.ioi_circuit_settings import CircuitSettings
+from interp.reproduce.ioi_roles import NEGATIVE, POSITIVE
 from interp.reproduce.ioi_settings import IoiSettings
 from interp.runs import open_run
 from interp.viz import Report
 from tests.reproduce.test_ioi import reading_model
 
 SMALL = CircuitSettings(
-    n=8, per_group=3, n_random=2, n_random_prompts=5, n_cut=4, n_random_cut=1, n_measured=4, n_sets=2, n_steps=2,
+    n=8, per_group=3, n_random=2, n_random_prompts=5, n_cut=5, n_random_cut=1, n_measured=5, n_sets=2, n_steps=2,
     n_candidates=2,
 )  # fmt: skip
-ROLES = {"name mover": ((3, 0),), "induction": ((2, 1),), "backup name mover": ()}
+ROLES = {POSITIVE: ((3, 0),), "induction": ((2, 1),), "backup name mover": ()}
 STEPS = {f"ioi-circuit-{name}" for name in ("faithfulness", "knock-outs", "completeness", "minimality")}
 
 
@@ -44,9 +46,12 @@ def test_all_sections_on_new_prompts(model: Any, tmp_path: Path) -> None:
     assert set(results) == STEPS
     for title in ("faithfulness", "the model without the circuit", "completeness", "minimality"):
         assert f"IOI: {title}" in page
-    assert "No head was found for: previous token, duplicate token, S-inhibition, backup name mover" in page
+    assert (
+        "No head was found for: previous-token heads, duplicate-token heads, S-inhibition heads, backup name movers"
+        in page
+    )
     table = experiment.table()
-    assert list(table.n) == [8, 8, 4, 4]
+    assert list(table.n) == [8, 8, 5, 5]
     assert ((table.low <= table.value) & (table.value <= table.high)).all()
     told = results["ioi-circuit-faithfulness"].settings["ablation"]["reference"]
     # Four (template, order) pairs are run by the eight prompts' first templates, three reference prompts each.
@@ -65,11 +70,11 @@ def test_what_was_finished_is_not_computed_again(model: Any, tmp_path: Path, mon
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(ioi_circuit, "head_minimality", interrupted)
+        patch.setattr(ioi_circuit_judged, "head_minimality", interrupted)
         with pytest.raises(KeyboardInterrupt):
             go(model, tmp_path, ROLES)
     for name in ("head_faithfulness", "head_completeness", "head_knock_outs"):
-        monkeypatch.setattr(ioi_circuit, name, interrupted)
+        monkeypatch.setattr(ioi_circuit_judged, name, interrupted)
     _, results, _ = go(model, tmp_path, ROLES)
     assert set(results) == STEPS
 
@@ -81,7 +86,7 @@ def test_no_roles_no_circuit(model: Any, tmp_path: Path) -> None:
 
 
 def test_a_model_that_cannot_be_measured_says_why(model: Any, tmp_path: Path) -> None:
-    _, _, page = go(model, tmp_path, {"name mover": ((9, 0),)})
+    _, _, page = go(model, tmp_path, {POSITIVE: ((9, 0),)})
     assert "This model does not allow it:" in page
 
 
@@ -106,8 +111,8 @@ def test_the_circuit_of_the_real_model(tmp_path: Path) -> None:
         "duplicate token": ((14, 3), (8, 0)),
         "induction": ((18, 6), (17, 3), (17, 4)),
         "S-inhibition": ((20, 0),),
-        "name mover": ((23, 0), (23, 3), (29, 1)),
-        "negative name mover": ((24, 4), (29, 0)),
+        POSITIVE: ((23, 0), (23, 3), (29, 1)),
+        NEGATIVE: ((24, 4), (29, 0)),
     }
     _, results, _ = go(model, tmp_path, roles, CircuitSettings.quick())
     found = results["ioi-circuit-faithfulness"]
@@ -115,7 +120,7 @@ def test_the_circuit_of_the_real_model(tmp_path: Path) -> None:
     assert abs(float(found.values["F"].sel(run="nothing kept").data)) < 1.0
     assert float(found.values["F"].sel(run="random circuits").data) < 1.0
     cut = results["ioi-circuit-knock-outs"].sel(heads="found").values["F"]
-    assert cut.sel(knocked_out="negative name mover").data > cut.sel(knocked_out="nothing").data
+    assert cut.sel(knocked_out=NEGATIVE).data > cut.sel(knocked_out="nothing").data
     assert cut.sel(knocked_out="whole circuit").data < 0
     needed = results["ioi-circuit-minimality"]
     assert needed.top(1)["head"][0] == "23.3"

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from interp.cli import reproduce
 from interp.reproduce.ioi_role_table import HeadRoles
+from interp.reproduce.ioi_roles import POSITIVE
 from interp.results import load
 from interp.viz import check_page, screenshot
 
@@ -47,7 +48,7 @@ def test_the_chain_of_heads_is_found(quick_run: Path) -> None:
     assert labels["induction"][0] == (17, 4)
     assert set(labels["duplicate token"]) >= {(8, 1), (5, 6)}
     assert labels["previous token"] == ((16, 0),)
-    assert roles.roles["name mover"][-1] == (23, 3)
+    assert roles.roles[POSITIVE][-1] == (23, 3)
     # Heads with large effects that move no name: they read the end itself.
     unassigned = roles.unassigned().set_index("head")
     assert {"29.1", "29.0"} <= set(unassigned.index)

@@ -56,8 +56,9 @@ def test_every_rule_finds_its_head_and_no_other() -> None:
     assert labels == {label: (head,) for head, (label, _) in KNOWN.items()}
     roles = rules.roles_of(labels)
     assert tuple(roles) == rules.ROLES
-    assert roles["name mover"] == ((3, 0), (3, 1))  # the paper's own label first, whatever the size
-    assert roles["negative name mover"] == ((3, 2), (2, 1))
+    assert roles[rules.POSITIVE] == ((3, 0), (3, 1))  # the paper's own label first, whatever the size
+    assert roles[rules.NEGATIVE] == ((3, 2), (2, 1))
+    assert "name mover" not in roles  # one name, one meaning: that of the label
     assert roles["induction"] == ((1, 0),)
 
 
@@ -135,12 +136,13 @@ def test_important_heads_without_a_role_are_listed_with_what_they_lack() -> None
     model = tiny("gpt2")
     found = head_roles(model, for_toy_task(), seen)
     frame = found.unassigned()
-    assert list(frame["head"]) == ["3.0", "2.0", "1.1"]
-    assert frame["nearest rule"].tolist() == ["name mover", "none: no role works this way", "duplicate token"]
-    assert frame["attention"].tolist()[1:] == [
-        "end to IO 0.05, end to S 0.05, end to end 0.05",
-        "S2 to S1 0.60, S2 to S1+1 0.05",
-    ]
+    assert list(frame["head"]) == ["3.0", "1.1"]
+    assert frame["nearest rule"].tolist() == ["name mover", "duplicate token"]
+    assert frame["attention"].iloc[1] == "S2 to S1 0.60 [0.59, 0.61]; S2 to S1+1 0.05 [0.04, 0.06]"
+    assert frame["of"].iloc[1] == f"{rules.VALUES} (n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}8)"
+    (row,) = found.unforeseen().to_dict("records")  # no empty cells for what no role is about
+    assert (row["head"], row["effect (logits)"]) == ("2.0", "−0.30 [−0.31, −0.29]")
+    assert "nearest rule" not in row
     assert found.labels["negative name mover"] == ((3, 2),)
 
 
@@ -160,14 +162,14 @@ def test_the_result_is_stored_and_shows_itself(tmp_path) -> None:
     assert len(table) == len(KNOWN)
     row = table[table.role == "subject suppressor"].iloc[0]
     assert row["effect (logits)"] == "+2.00 [+1.90, +2.10]"
-    assert row["share"] == "50%"
+    assert row["share"] == "50\N{NO-BREAK SPACE}%"
     assert "end to S 0.60" in row["what it looks at and does"]
     assert "names suppressed 1.00" in row["what it looks at and does"]
     assert again.effect("induction", (1, 0)) == pytest.approx((0.5, 0.4, 0.6))
     assert again.sel(head="3.1", measure="end to S").values["value"].data == pytest.approx(0.6)
     assert again.figure() is not None
     row = table[table.role == "negative name mover"].iloc[0]
-    assert (row["effect (logits)"], row["share"]) == ("−0.50 [−0.60, −0.40]", "−12%")
+    assert (row["effect (logits)"], row["share"]) == ("−0.50 [−0.60, −0.40]", "−12\N{NO-BREAK SPACE}%")
     assert len(rule_table()) == len(rules.RULES)
 
 
@@ -175,5 +177,6 @@ def test_no_head_at_all_is_a_result_too(tmp_path) -> None:
     found = head_roles(tiny("gpt2"), for_toy_task(), evidence({}))
     assert found.table().empty
     assert found.unassigned().empty
+    assert found.unforeseen().empty
     assert not any(found.roles.values())
     assert load(found.save(tmp_path / "none")).roles == found.roles

@@ -35,6 +35,7 @@ def in_words(task: PromptPairs, means: GroupMeans) -> str:
     """The same as a sentence, for captions."""
     source = means.describe()
     return (
-        f"Knocked out: z of a head at a token, set to its mean per group and position over {source['prompts']} other "
-        f"prompts (at least {source['smallest_group']} a group); MLPs kept; {len(task)} clean prompts of {task.name}."
+        "Knocked out: the output of a head at a token, set to its mean per group and position over "
+        f"{source['prompts']} other prompts (at least {source['smallest_group']} a group); MLPs kept; {len(task)} "
+        f"clean prompts of {task.name}."
     )

@@ -24,7 +24,7 @@ from interp.errors import InputError
 from interp.hooks.prompts import PromptTokens
 from interp.models import identity
 from interp.patching.packing import DEFAULT_BUDGET
-from interp.results import Axis, Plot, Result, Values, mean_with_interval
+from interp.results import Axis, Plot, Result, Values, mean_with_interval, range_of_draws
 from interp.runs import progress, provenance
 from interp.tasks import PromptPairs
 
@@ -141,7 +141,7 @@ def _by_run(per_prompt: Values, names: list[str], random: list[Float[Tensor, "dr
         shown[name] = rows[name]
         if len(draws):
             of_draws = draws.mean(1)
-            ends = torch.quantile(of_draws, torch.tensor([0.025, 0.975]))
+            ends = range_of_draws(of_draws)
             shown["random circuits" if len(names) == 1 else f"random, like {name}"] = [of_draws.mean(), *ends]
     shown["nothing kept"] = rows["nothing kept"]
     stacked = torch.stack([torch.stack(list(row)) for row in shown.values()])

@@ -21,7 +21,7 @@ from interp.circuits.head_level.reference_means import GroupMeans, as_means
 from interp.hooks.prompts import PromptTokens
 from interp.models import identity
 from interp.patching.packing import DEFAULT_BUDGET
-from interp.results import Axis, Plot, Result, Values, bootstrap_interval
+from interp.results import Axis, Plot, Result, Values, bootstrap_interval, range_of_draws
 from interp.runs import progress, provenance
 from interp.tasks import PromptPairs
 
@@ -81,7 +81,7 @@ def _values(names: list[str], cut: Float[Tensor, "set name prompt"], unit: str) 
     low, high = bootstrap_interval(found, 1)
     random = torch.full((3, len(names)), float("nan"))
     if len(draws):
-        ends = torch.quantile(draws, torch.tensor([0.025, 0.975]), dim=0)
+        ends = range_of_draws(draws)
         random[:, 1:] = torch.stack([draws.mean(0), *ends])[:, 1:]
     which, heads = Axis("knocked_out", tuple(names)), Axis("heads", ("found", "random"))
     rows = zip(("F", "low", "high"), (found.mean(1), low, high), random)

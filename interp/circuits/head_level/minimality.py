@@ -35,8 +35,9 @@ class HeadMinimality(Result):
     """minimality [head]: |F(C \\ (K + v)) - F(C \\ K)| / F(M), the score of head v.
 
     change, low, high [head]: [F(C \\ K) - F(C \\ (K + v))] / F(M) with its sign and its 95 % interval over prompts;
-    positive where the head helps. alone [head]: the same for an empty K. per_prompt [head, example]: in the metric's
-    unit. settings["sets"]: K of every head and the rule that chose it. `below()` names the heads without effect.
+    positive where the head helps. alone, alone_low, alone_high [head]: the same for an empty K. per_prompt [head,
+    example]: in the metric's unit. settings["sets"]: K of every head and the rule that chose it. `below()` names the
+    heads without effect.
     """
 
     kind: ClassVar[str] = "head_minimality"
@@ -170,12 +171,15 @@ def _values(
     change, by_itself = with_set[:, 0] - with_set[:, 1], alone[:, 0] - alone[:, 1]
     size, low, high = shares_of(whole, change.T)
     of_model = "share of F(M)"
+    alone_size, alone_low, alone_high = shares_of(whole, by_itself.T)
     return {
         "minimality": Values(size.abs(), axis, of_model, "|F(C \\ (K + v)) - F(C \\ K)| / F(M)"),
         "change": Values(size, axis, of_model, "what knocking v out as well takes away"),
         "low": Values(low, axis, of_model),
         "high": Values(high, axis, of_model),
-        "alone": Values(shares_of(whole, by_itself.T)[0], axis, of_model, "for an empty K"),
+        "alone": Values(alone_size, axis, of_model, "for an empty K"),
+        "alone_low": Values(alone_low, axis, of_model),
+        "alone_high": Values(alone_high, axis, of_model),
         "per_prompt": Values(change, (*axis, Axis("example", tuple(range(len(whole))))), unit),
     }
 

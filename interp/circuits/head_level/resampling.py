@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.results import FEWEST
+
 N_RESAMPLES = 1000
 
 
@@ -19,14 +21,15 @@ def interval_of(
 ) -> tuple[Float[Tensor, "*out"], Float[Tensor, "*out"]]:
     """The interval of a statistic of column means: prompts are drawn anew, all columns of a prompt together.
 
-    NaN for a single prompt, which says nothing about spread. Source: Efron & Tibshirani 1993, chapter 13.
+    NaN for fewer than `results.FEWEST` prompts, which say too little about spread. Source: Efron & Tibshirani 1993,
+    chapter 13.
     """
     n = len(per_prompt)
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randint(n, (N_RESAMPLES, n), generator=generator)
     counts = torch.zeros(N_RESAMPLES, n).scatter_add_(1, drawn, torch.ones(N_RESAMPLES, n))
     values = statistic(counts.double() @ per_prompt.double() / n)
-    if n == 1:
+    if n < FEWEST:
         values = torch.full_like(values, float("nan"))
     tail = (1 - level) / 2
     low, high = torch.quantile(values, torch.tensor([tail, 1 - tail], dtype=values.dtype), dim=0).unbind()
