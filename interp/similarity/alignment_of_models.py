@@ -68,8 +68,6 @@ def cka(
     if estimator != "debiased":
         raise InputError("minibatches are averaged without bias only for the debiased estimate; leave estimator out")
     if max_tokens is not None or n_permutations:
-        raise InputError(
-            "streaming takes all tokens and keeps none; leave max_tokens and n_permutations out"
-        )
+        raise InputError("streaming takes all tokens and keeps none; leave max_tokens and n_permutations out")
     options = Streaming(minibatch, kernel, bandwidth, standardise, skip_first, drop_outliers, n_resamples, seed)
     return stream_cka(plan(model, texts, other, **reading, skip_first=skip_first), texts, options)  # type: ignore[arg-type]

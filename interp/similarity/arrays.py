@@ -24,9 +24,7 @@ from interp.similarity.subspaces import basis_of, correlations_between, mean_cor
 FEWEST_ROWS = 4
 
 
-def cka_of(
-    x: Any, y: Any, kernel: str = "linear", estimator: str = "debiased", bandwidth: float = 1.0
-) -> float:
+def cka_of(x: Any, y: Any, kernel: str = "linear", estimator: str = "debiased", bandwidth: float = 1.0) -> float:
     """Centred kernel alignment of two representations of the same n tokens, [n, d1] and [n, d2]."""
     a, b = _pair(x, y)
     kernels = [prepare_kernel(rows, kernel, bandwidth) for rows in (a, b)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -31,6 +31,9 @@ from interp.similarity.similarity_map import SimilarityMap, build
 from interp.similarity.uncertainty import grouped, interval
 
 N_PERMUTATIONS = 200
+N_DECOMPOSED = 100
+FEW_DECOMPOSED = 2
+"""Draws by default where each decomposes every pair, and up to how many pairs."""
 PERMUTED_TOKENS = 512
 """Tokens that the permutation test looks at, for measures that are products of matrices over tokens."""
 FEW_GROUPS = 16
@@ -67,7 +70,7 @@ def compare(
     cheap = measure in BY_MATRIX or n_pairs <= FEW_PAIRS
     intervals = n_resamples > 0 and cheap
     if n_permutations is None:
-        n_permutations = N_PERMUTATIONS if cheap and data.documents.unique().numel() >= FEWEST_DOCUMENTS else 0
+        n_permutations = _usual_draws(measure, n_pairs, data)
     if not cheap:
         notes.append(
             f"{n_pairs} pairs, each with its own decomposition: without intervals"
@@ -119,6 +122,13 @@ def compare(
     )
 
 
+def _usual_draws(measure: str, n_pairs: int, data: Representations) -> int:
+    """Draws of the permutation test where nobody said how many; none for too few documents."""
+    if data.documents.unique().numel() < FEWEST_DOCUMENTS:
+        return 0
+    return N_PERMUTATIONS if measure in BY_MATRIX else N_DECOMPOSED if n_pairs <= FEW_DECOMPOSED else 0
+
+
 UNITS = {"word": "words", "document": "documents"}
 
 
@@ -127,7 +137,7 @@ def compare_arrays(
     second: Any = None,
     measure: str = "cka",
     *,
-    documents: Sequence[Any] | Tensor | None = None,
+    documents: Iterable[Any] | None = None,
     **options: Any,
 ) -> SimilarityMap:
     """The same on arrays of your own: one matrix [n, d] on each side, or a mapping of names to matrices.
@@ -223,7 +233,7 @@ def _named(side: Any, name: str) -> dict[str | int, Tensor]:
     return {name: as_matrix(side, name)}
 
 
-def _document_labels(documents: Sequence[Any] | Tensor, n: int) -> Tensor:
+def _document_labels(documents: Iterable[Any], n: int) -> Tensor:
     given = documents.tolist() if isinstance(documents, Tensor) else list(documents)
     if len(given) != n:
         raise InputError(f"{len(given)} document labels were given for {n} rows; give one a row")

@@ -80,7 +80,7 @@ def exchanged(
     draws = torch.stack([score(order) for order in orders(layout, n, seed)])
     # Orders that change nothing, or nearly so, must count as no smaller than the truth despite rounding.
     beaten = (draws >= true - 1e-6 * true.abs().clamp(min=1e-3)).sum(0)
-    p_value = torch.where(true.isnan(), torch.nan, (1.0 + beaten) / (n + 1))
+    p_value = torch.where(true.isnan(), torch.nan, (1 + beaten.double()) / (n + 1))
     high = torch.quantile(draws.double(), 0.95, dim=0)
     return Chance(p_value, draws.mean(0), high, layout.numel(), len(layout))
 

@@ -33,7 +33,7 @@ class Plan:
 
     model: Any
     tokens: PromptTokens
-    kept: tuple[Int[Tensor, " kept"], ...]
+    kept: tuple[Int[Tensor, " _"], ...]
     sites: tuple[AnySite, ...]
     labels: tuple[str | int, ...]
 
@@ -106,9 +106,7 @@ def _alignment(model: Any, other: Any, texts: Prompts, align: str) -> str:
     if other is None or identity(model)["tokenizer_sha256"] == identity(other)["tokenizer_sha256"]:
         return "token"
     if not is_text:
-        raise InputError(
-            'the models have different tokenizers; give texts, or align="token" if ids mean the same'
-        )
+        raise InputError('the models have different tokenizers; give texts, or align="token" if ids mean the same')
     return "character"
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor
 
 from interp.errors import InputError
@@ -52,8 +52,8 @@ class Representations:
         """Tokens (or words, or documents) that are compared."""
         return len(self.documents)
 
-    def take(self, rows: Int[Tensor, " rows"]) -> Representations:
-        """Some of the tokens."""
+    def take(self, rows: Shaped[Tensor, " rows"]) -> Representations:
+        """Some of the tokens, by their places or a mask."""
         return replace(
             self,
             first=tuple(x[rows] for x in self.first),

@@ -16,16 +16,16 @@ from interp.results.plain import JSON
 Label = str | int
 
 WORDS = {
-    "cka": ("CKA", "centred kernel alignment: 1 for the same up to rotation and scale, about 0 for unrelated"),
-    "cca": ("mean CCA", "mean canonical correlation: 1 for the same up to a linear map"),
-    "svcca": ("SVCCA", "mean canonical correlation of the leading principal components"),
+    "cka": ("CKA", "centred kernel alignment (1: the same up to rotation and scale, about 0: unrelated)"),
+    "cca": ("mean CCA", "the mean canonical correlation (1: the same up to a linear map)"),
+    "svcca": ("SVCCA", "the mean canonical correlation of the leading principal components"),
     "pwcca": ("PWCCA", "canonical correlations weighted by what they account for in the layer of the row"),
     "procrustes": (
         "Procrustes similarity",
-        "cosine that is left after the best rotation; the squared distance is 2 - 2s",
+        "the cosine after the best rotation (the squared distance is 2 - 2s)",
     ),
-    "rsa": ("RSA", "rank correlation of the distances between tokens"),
-    "mutual_knn": ("mutual neighbours", "share of nearest neighbours that two representations have in common"),
+    "rsa": ("RSA", "the rank correlation of the distances between tokens"),
+    "mutual_knn": ("mutual neighbours", "the share of nearest neighbours in common"),
 }
 CAVEAT = (
     "Similar representations need not be used alike, and what text and architecture alone make similar shows in an "
@@ -142,7 +142,7 @@ def _plots(
             x=x,
             y=y,
             title=f"{title}, {between}",
-            caption=f"How alike the representations of {settings['n']} {settings['unit']} are: {meaning}."
+            caption=f"How alike the representations of {settings['n']} {settings['unit']} are, by {meaning}."
             + _chance_words(made),
             caveat=caveat,
             options={"square": True, "origin": "lower", "colour_range": _range(made["similarity"].data)}

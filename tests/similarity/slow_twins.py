@@ -1,4 +1,4 @@
-"""The measures as their papers write them: n × n matrices, loops, nothing shared. What the fast ones are held against."""
+"""The measures as their papers write them, on whole n × n matrices: what the fast ones are held against."""
 
 from __future__ import annotations
 

@@ -1,0 +1,200 @@
+"""Maps of one model and of two, streaming, notes, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from interp import similarity
+from interp.errors import InputError
+from interp.hooks import sites
+from interp.results import load
+from interp.similarity import SimilarityMap, compare, compare_arrays, represent
+from interp.similarity.centred_kernels import aligned
+from tests.similarity.slow_twins import cka, linear_kernel, related, unbiased_hsic
+from tests.tiny_models import random_tokens, tiny
+
+TOKENS = random_tokens(12, 14)
+
+
+def test_the_map_of_a_model_is_cka_of_its_layers_and_is_kept(tmp_path: Path) -> None:
+    model = tiny("llama")
+    found = similarity.cka(model, TOKENS, n_permutations=19, n_resamples=50)
+    read = represent(model, TOKENS)
+    for i, j in ((0, 3), (2, 4)):
+        assert found.map[i, j] == pytest.approx(
+            cka(linear_kernel(read.first[i]), linear_kernel(read.first[j])), abs=1e-5
+        )
+    torch.testing.assert_close(found.map, found.map.T)
+    assert found.values["next_layer"].data.tolist() == found.map.diagonal(1).tolist()
+    assert (found.values["low"].data <= found.map + 1e-9).all()
+    assert (found.values["high"].data >= found.map - 1e-9).all()
+    stored = load(found.save(tmp_path / "map"))
+    assert isinstance(stored, SimilarityMap)
+    assert stored.equal(found)
+    assert stored.notes == found.notes
+    assert found.provenance.model["id"]
+    for i in range(len(found.plots)):
+        found.figure(i)
+
+
+def test_two_models_of_other_depth_and_width() -> None:
+    found = similarity.cka(tiny("llama"), TOKENS, tiny("native"), align="token", other_sites=[sites.mlp_post(1)])
+    assert found.values["similarity"].dims == ("layer", "other_layer")
+    assert found.map.shape == (5, 1)
+    assert found.provenance.model["other"]["id"] != found.provenance.model["id"]
+    both = similarity.cka(tiny("llama"), TOKENS, tiny("llama"))
+    assert both.values["same_layer"].data.tolist() == pytest.approx([1.0] * 5)
+    assert both.best_matches()["other_layer"].tolist() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("kernel", ["linear", "rbf"])
+def test_streaming_estimates_what_all_tokens_give(kernel: str) -> None:
+    model, tokens = tiny("gpt2"), random_tokens(120, 20)
+    whole = similarity.cka(model, tokens, kernel=kernel, n_permutations=0)
+    streamed = similarity.cka(model, tokens, kernel=kernel, minibatch=64)
+    assert (streamed.map - whole.map).abs().max() < 0.02
+    inside = (streamed.values["low"].data <= whole.map + 1e-6) & (whole.map <= streamed.values["high"].data + 1e-6)
+    assert inside.float().mean() > 0.8
+    assert streamed.settings["n"] == 120 * 19 // 64 * 64
+
+
+def test_streaming_is_the_mean_over_minibatches(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, tokens = tiny("gpt2"), random_tokens(8, 17)
+    monkeypatch.setattr(torch, "randperm", lambda n, **_: torch.arange(n))
+    found = similarity.cka(model, tokens, minibatch=32, drop_outliers=False)
+    kernels = [linear_kernel(x - x.mean(0)) for x in represent(model, tokens, drop_outliers=False).first]
+    parts = [slice(i, i + 32) for i in range(0, 128, 32)]
+    hsic = torch.stack(
+        [torch.stack([torch.stack([unbiased_hsic(k[p, p], m[p, p]) for m in kernels]) for k in kernels]) for p in parts]
+    )
+    torch.testing.assert_close(found.map, aligned(hsic.mean(0)), atol=1e-5, rtol=1e-5)
+
+
+def test_streaming_two_models_standardised() -> None:
+    options = {"align": "token", "standardise": True}
+    streamed = similarity.cka(tiny("gpt2"), random_tokens(60, 20), tiny("llama"), minibatch=200, **options)
+    whole = similarity.cka(tiny("gpt2"), random_tokens(60, 20), tiny("llama"), n_permutations=0, **options)
+    assert streamed.map.shape == (4, 5)
+    assert (streamed.map - whole.map).abs().max() < 0.02
+
+
+def test_an_outlier_dimension_is_named_and_standardising_takes_it_away() -> None:
+    x, y = related(300)
+    generator = torch.Generator().manual_seed(5)
+    x, y = x.clone(), torch.randn(300, 30, generator=generator)
+    x[:, 7] = y[:, 11] = 500 * torch.randn(300, generator=generator)
+    found = compare_arrays({"x": x}, {"y": y}, n_permutations=0)
+    assert found.map.item() > 0.99, "one shared dimension is all that CKA sees"
+    assert any("at x, y one dimension (7, 11) holds" in note for note in found.notes)
+    assert any("one direction outweighs" in note for note in found.notes)
+    assert found.values["effective_dimensions"].data.item() == pytest.approx(1, abs=0.05)
+    equal = compare_arrays(x, y, standardise=True, n_permutations=0)
+    assert equal.map.item() < 0.2
+    assert not any("one dimension" in note for note in equal.notes)
+
+
+def test_outlier_tokens_are_said() -> None:
+    x, y = related(300)
+    x[5] = 1000
+    assert any("Outlier tokens: at x" in note for note in compare_arrays(x, y, n_permutations=0).notes)
+
+
+def test_few_tokens_are_said_of_the_plain_estimate_and_of_cca() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(60, 25, generator=generator) for _ in range(2))
+    plain = compare_arrays(x, y, estimator="biased", n_permutations=0)
+    (note,) = (note for note in plain.notes if "60 tokens are few" in note)
+    promised = float(note.split("up to ")[1].split(";")[0])
+    assert promised == pytest.approx(plain.map.item(), abs=0.05), "what unrelated data give is what it says"
+    assert not any("are few" in note for note in compare_arrays(x, y, n_permutations=0).notes)
+    canonical = similarity.canonical_correlations(x, y).square().mean().sqrt().item()
+    (note,) = (n for n in compare_arrays(x, y, "cca", n_permutations=0, n_resamples=0).notes if "unrelated" in n)
+    assert float(note.split("correlation of ")[1].split(";")[0]) == pytest.approx(canonical, abs=0.05)
+
+
+def test_radial_kernels_that_see_nothing_are_said() -> None:
+    x, y = related(100)
+    narrow = compare_arrays(x, y, kernel="rbf", bandwidth=0.01, n_permutations=0)
+    assert any("resembles only itself" in note for note in narrow.notes)
+    wide = compare_arrays(x, y, kernel="rbf", bandwidth=50.0, n_permutations=0)
+    assert any("nearly the linear one" in note for note in wide.notes)
+    assert wide.map.item() == pytest.approx(similarity.cka_of(x, y), abs=1e-3)
+
+
+def test_effective_dimensions_of_known_covariances() -> None:
+    x = torch.randn(4000, 10, generator=torch.Generator().manual_seed(0))
+    two = torch.cat([x[:, :2], 1e-3 * x[:, 2:]], dim=1)
+    found = compare_arrays({"ten": x, "two": two}, n_permutations=0, n_resamples=0)
+    assert found.values["effective_dimensions"].data.tolist() == pytest.approx([10, 2], rel=0.02)
+    assert found.values["largest_dimension"].data.tolist() == pytest.approx([0.1, 0.5], rel=0.1)
+
+
+def test_a_site_that_does_not_vary_has_no_similarity() -> None:
+    x, _ = related()
+    found = compare_arrays({"x": x, "constant": torch.ones(120, 4)}, n_permutations=19)
+    assert found.map[0, 0] == pytest.approx(1)
+    assert found.map[:, 1].isnan().all()
+    assert any("do not vary" in note for note in found.notes)
+
+
+def test_many_pairs_of_decompositions_come_without_intervals_and_say_so() -> None:
+    read = represent(tiny("llama"), TOKENS)
+    found = compare(read, "procrustes")
+    assert "low" not in found.values
+    assert any("25 pairs, each with its own decomposition" in note for note in found.notes)
+    assert found.map[1, 3] == pytest.approx(similarity.procrustes_of(read.first[1], read.first[3]))
+
+
+def test_plain_arrays_of_documents_in_any_order() -> None:
+    x, y = related()
+    labels = np.array(["a", "b", "c", "d", "e", "f"])[np.arange(120) % 6]
+    shuffled = compare_arrays(x.numpy(), y.numpy(), documents=labels, n_permutations=19)
+    order = labels.argsort(kind="stable")
+    in_order = compare_arrays(x[order], y[order], documents=labels[order], n_permutations=19)
+    for name in ("similarity", "low", "p_value"):
+        torch.testing.assert_close(shuffled.values[name].data, in_order.values[name].data)
+    assert shuffled.settings["n_documents"] == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (("x", "short"), {}, "unequal numbers of samples"),
+        (("x", "y", "ckaa"), {}, "'cka'"),
+        (("x", "y"), {"k": 3}, "there is no option of cka 'k'"),
+        (("x", "y"), {"documents": [1, 2]}, "2 document labels"),
+        (("x", "y"), {"documents": [1] * 60 + [2] * 60, "n_permutations": 10}, "2 are too few"),
+        (("empty",), {}, "at least one matrix"),
+    ],
+)
+def test_mistakes_are_one_sentence(arguments: tuple, options: dict, message: str) -> None:
+    x, y = related()
+    known = {"x": x, "y": y, "short": y[:-1], "empty": {}}
+    with pytest.raises(InputError, match=message):
+        compare_arrays(*(known.get(name, name) for name in arguments), **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"minibatch": 4}, "says too little"),
+        ({"minibatch": 100}, "fewer than two minibatches"),
+        ({"minibatch": 32, "estimator": "biased"}, "debiased"),
+        ({"minibatch": 32, "max_tokens": 50}, "keeps none"),
+        ({"minibatch": 32, "align": "document"}, "without minibatches"),
+    ],
+)
+def test_what_cannot_be_streamed(options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        similarity.cka(tiny("llama"), TOKENS, **options)
+
+
+def test_nan_in_a_model_is_refused() -> None:
+    read = represent(tiny("llama"), TOKENS)
+    read.first[2][7, 3] = torch.nan
+    with pytest.raises(InputError, match="at 2 holds NaN"):
+        compare(read)

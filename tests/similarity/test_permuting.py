@@ -1,0 +1,70 @@
+"""The permutation test: exact where nothing is shared, also for tokens that come in documents, and seeing what is."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from interp.errors import InputError
+from interp.similarity import MEASURES, compare_arrays
+from interp.similarity.permuting import centred_matrix, exchangeable, exchanged, matrix_score, orders
+from tests.similarity.slow_twins import cka, linear_kernel, related
+
+DOCUMENTS = torch.arange(12).repeat_interleave(6)
+
+
+def documents_of_noise(generator: torch.Generator) -> torch.Tensor:
+    """Tokens that are little more than their document."""
+    return (torch.randn(12, 1, 3, generator=generator) + 0.3 * torch.randn(12, 6, 3, generator=generator)).flatten(0, 1)
+
+
+def test_p_values_are_uniform_for_unrelated_documents_and_not_if_tokens_are_exchanged() -> None:
+    generator = torch.Generator().manual_seed(0)
+    by_document, by_token = [], []
+    for seed in range(60):
+        a, b = (centred_matrix(linear_kernel(documents_of_noise(generator)))[None] for _ in range(2))
+        for documents, found in ((DOCUMENTS, by_document), (torch.arange(72), by_token)):
+            layout = exchangeable(documents)
+            found.append(exchanged(matrix_score(a, b), layout, 39, seed).p_value.item())
+    p = torch.tensor(by_document)
+    assert 0.01 <= (p <= 0.1).float().mean() <= 0.2
+    assert 0.35 <= (p <= 0.5).float().mean() <= 0.65
+    assert (torch.tensor(by_token) <= 0.1).float().mean() > 0.4
+
+
+def test_products_of_centred_matrices_are_debiased_cka() -> None:
+    x, y = related()
+    score = matrix_score(*(centred_matrix(linear_kernel(each - each.mean(0)))[None] for each in (x, y)))
+    assert score(None).item() == pytest.approx(cka(linear_kernel(x), linear_kernel(y)), abs=1e-5)
+    order = torch.randperm(len(y))
+    assert score(order).item() == pytest.approx(cka(linear_kernel(x), linear_kernel(y[order])), abs=1e-5)
+
+
+@pytest.mark.parametrize("measure", MEASURES)
+def test_every_measure_sees_what_is_shared_and_what_is_not(measure: str) -> None:
+    generator = torch.Generator().manual_seed(1)
+    x, unrelated = torch.randn(90, 6, generator=generator), torch.randn(90, 5, generator=generator)
+    y = x[:, :4] + 0.3 * torch.randn(90, 4, generator=generator)
+    options = {"documents": torch.arange(90) // 3, "n_permutations": 39, "n_resamples": 100}
+    shared = compare_arrays(x, y, measure, **options)
+    assert shared.values["p_value"].data.item() == pytest.approx(1 / 40)
+    assert shared.values["low"].data.item() > shared.values["chance_high"].data.item()
+    assert shared.values["low"].data.item() <= shared.map.item() <= shared.values["high"].data.item()
+    assert compare_arrays(x, unrelated, measure, **options).values["p_value"].data.item() > 0.05
+
+
+def test_documents_stay_together_at_the_same_places() -> None:
+    documents = torch.arange(9).repeat_interleave(torch.tensor([7, 7, 2, 7, 9, 7, 8, 7, 1]))
+    layout = exchangeable(documents)
+    assert layout.shape == (7, 7)
+    assert all(documents[row].unique().numel() == 1 for row in layout)
+    thin = exchangeable(documents, most=21)
+    assert thin.shape == (7, 3)
+    assert (thin - layout[:, :1]).unique(dim=0).shape[0] == 1, "the same places of all"
+    for order in orders(layout, 5, seed=0):
+        assert torch.equal(order.view(7, 7) % 7, torch.arange(7).expand(7, 7))
+
+
+def test_few_documents_are_refused() -> None:
+    with pytest.raises(InputError, match="4 are too few"):
+        exchangeable(torch.arange(4).repeat_interleave(20))
