@@ -24,6 +24,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "nodes": ("interp.cli.nodes", "estimate the effect of patching every node at once, and check the estimate"),
     "circuit": ("interp.cli.circuit", "find the edges that carry it, and judge them against random circuits"),
     "circuit ground-truth": ("interp.cli.circuit_ground_truth", "how well do methods find known circuits?"),
+    "probe": ("interp.cli.probe", "what can be read from each layer? probes with their controls"),
+    "similarity": ("interp.cli.similarity", "how alike are the representations of layers, or of two models?"),
     "look": ("interp.cli.look", "see attention, lens and attribution of one prompt at once"),
     "reproduce": ("interp.cli.reproduce", "run a published experiment and write its report"),
     "report": ("interp.cli.report", "write the HTML report of a run"),

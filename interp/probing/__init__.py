@@ -1,0 +1,44 @@
+"""What can be read from activations, and what from nothing: probes of all layers at once, with their controls.
+
+>>> result = interp.probing.fit(model, "pos")  # or interp.probing.from_jsonl(model, "labels.jsonl")
+>>> result.figure()  # accuracy by layer beside control task, shuffled labels, random weights, embedding
+>>> result.direction(layer=12, label="NOUN")
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_NAMES = {
+    "DATASETS": "datasets.catalogue",
+    "LabelledTokens": "labelled",
+    "ProbeResult": "probe_result",
+    "dataset": "datasets.catalogue",
+    "fit": "fitting",
+    "from_jsonl": "datasets.labelled_files",
+    "labelled_tokens": "labelled",
+    "random_twin": "random_weights",
+    "without_duplicates": "splitting",
+}
+__all__ = [
+    "DATASETS",
+    "LabelledTokens",
+    "ProbeResult",
+    "dataset",
+    "fit",
+    "from_jsonl",
+    "labelled_tokens",
+    "random_twin",
+    "without_duplicates",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"interp.probing.{_NAMES[name]}"), name)
+    raise AttributeError(f"module 'interp.probing' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)
