@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -108,7 +109,8 @@ def go(model: Any, root: Path, settings: IoiSettings = SETTINGS) -> tuple[Experi
     with open_run("ioi", {"n": settings.n}, root=root) as run:
         experiment = run_ioi(model, settings, run, report)
         results = {name.removeprefix("ioi-"): result for name, result in run.results().items()}
-    report.headline([(one.name, one.value, one.sample, one.interval, one.unit) for one in experiment.numbers()])
+    if experiment.headline:
+        report.headline([(one.name, one.value, one.sample, one.interval, one.unit) for one in experiment.numbers()])
     return experiment, results, report.html
 
 
@@ -148,6 +150,22 @@ def test_the_whole_experiment(sides: dict[str, Any], any_head_will_do: None, tmp
     circuit = {name for name in results if name.startswith("circuit-")}
     assert circuit
     assert "beside the published heads" not in page  # this is not GPT-2 small
+    reads_as_a_paper(page)
+    assert "Told backwards from the logits." in page
+
+
+def reads_as_a_paper(page: str) -> None:
+    """An abstract, words at the start of every section, a caption under every figure, and no names out of the code."""
+    assert '<div class="abstract">' in page
+    sections = re.findall(r"<section.*?</section>", page, re.DOTALL)
+    assert len(sections) > 8
+    for section in sections:
+        assert re.match(r'<section[^>]*><h2>.*?</h2><div class="text"><p>[^<]', section), section[:300]
+    captions = [re.sub("<[^>]+>", "", found) for found in re.findall(r"<figcaption>.*?</figcaption>", page, re.DOTALL)]
+    assert len(captions) == page.count("<figure")
+    for caption in captions:
+        assert len(caption) > 40, caption
+        assert not re.search(r"logit_difference|resid_pre|nan", caption), caption
 
 
 def test_a_random_model_has_no_roles_and_is_told_so(
@@ -160,6 +178,7 @@ def test_a_random_model_has_no_roles_and_is_told_so(
     assert "0 heads have a role" in page
     assert "so this ends here" in page
     assert "nothing that could be backed up" in page
+    reads_as_a_paper(page)
     assert len(experiment.table())
 
 
@@ -167,6 +186,7 @@ def test_a_model_that_fails_the_task_is_told_so(sides: dict[str, Any], any_head_
     _, results, page = go(sides["fails"], tmp_path)
     assert set(results) == ALWAYS
     assert "this model does not do the task" in page
+    reads_as_a_paper(page)
     assert not any(results["roles"].roles.values())
 
 
@@ -206,6 +226,9 @@ def test_a_model_without_a_tokenizer_gets_a_report_that_says_so(tmp_path: Path) 
     assert not results
     assert experiment.table().empty
     assert "cannot be given the prompts" in page
+    assert len(experiment.skipped) == 1
+    assert "cannot be given the prompts of this experiment" in experiment.skipped[0]
+    assert '<div class="headline">' not in page
 
 
 def test_what_cannot_be_measured_is_left_out(
