@@ -21,13 +21,17 @@ SILENT_BELOW = 2.0
 
 
 class Progress(Generic[T]):
-    """Work of known or unknown length. Iterate over it, or use it as a context manager with `advance`."""
+    """Work of known or unknown length. Iterate over it, or use it as a context manager with `advance`.
+
+    note: what is shown beside how far the work is, such as a loss; set it at any time.
+    """
 
     def __init__(self, items: Iterable[T] | None, total: int | None, description: str, console: Console | None) -> None:
         self._items = items
         self.total = total
         self.description = description
         self.done = 0
+        self.note = ""
         self._console = console or Console(stderr=True)
         self._display: _Bar | _Lines | None = None
 
@@ -35,7 +39,7 @@ class Progress(Generic[T]):
         """Say that n more are done. Call it inside the `with` block; any thread may."""
         self.done += n
         if self._display is not None:
-            self._display.update(self.done)
+            self._display.update(self.done, self.note)
 
     def __enter__(self) -> Progress[T]:
         # A notebook first: rich would draw its bars there with widgets, which stay blank in pages made from it.
@@ -110,10 +114,12 @@ class _Bar:
             _Bar._open += 1
             self._display = _Bar._shared
             self._outermost = _Bar._open == 1
+        self._description = description
         self._task = self._display.add_task(escape(description), total=total)
 
-    def update(self, done: int) -> None:
-        self._display.update(self._task, completed=done)
+    def update(self, done: int, note: str) -> None:
+        text = f"{self._description}  {note}" if note else self._description
+        self._display.update(self._task, completed=done, description=escape(text))
 
     def end(self, done: int, stopped: bool) -> None:
         with _Bar._guard:
@@ -137,15 +143,16 @@ class _Lines:
         self._began = self._last = time.monotonic()
         self._shown = False
 
-    def update(self, done: int) -> None:
+    def update(self, done: int, note: str) -> None:
         now = time.monotonic()
         if now - self._last < self.every:
             return
         self._last = now
+        beside = f"; {note}" if note else ""
         if not self._total:
-            return self._write(f"{done} done in {_duration(now - self._began)}")
-        left = (now - self._began) / max(done, 1) * (self._total - done)
-        self._write(f"{done} of {self._total} ({100 * done // self._total} %), {_duration(max(left, 0))} left")
+            return self._write(f"{done} done in {_duration(now - self._began)}{beside}")
+        left = _duration(max((now - self._began) / max(done, 1) * (self._total - done), 0))
+        self._write(f"{done} of {self._total} ({100 * done // self._total} %), {left} left{beside}")
 
     def end(self, done: int, stopped: bool) -> None:
         seconds = time.monotonic() - self._began

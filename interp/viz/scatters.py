@@ -27,7 +27,8 @@ def scatter(result: Result, plot: Plot) -> Any:
 
     That axis has two labels, which name the horizontal and the vertical axis of the figure. Options: families ({label:
     family}: a colour each), named (labels written beside their points; default: all up to 12), diagonal (the name of
-    the line on which both coordinates are equal, which is then drawn). Raises InputError unless there are two.
+    the line on which both coordinates are equal, which is then drawn), connected (a line through the points of each
+    family, from left to right). Raises InputError unless there are two.
     """
     import plotly.graph_objects as go
 
@@ -43,6 +44,8 @@ def scatter(result: Result, plot: Plot) -> Any:
     families = plot.options.get("families", {})
     for i, family in enumerate(dict.fromkeys(families.get(name, "") for name in names)):
         rows = [row for row, name in enumerate(names) if families.get(name, "") == family]
+        if plot.options.get("connected"):
+            rows.sort(key=lambda row: float(shown.data[row, 0]))
         figure.add_trace(_points(shown, plot, rows, names, sides, str(family), i))
     _lay_out(figure, plot, coordinates, shown.unit, ends, len(figure.data))
     return figure
@@ -57,7 +60,8 @@ def _points(
     return go.Scatter(
         x=shown.data[rows, 0],
         y=shown.data[rows, 1],
-        mode="markers+text",
+        mode="lines+markers+text" if plot.options.get("connected") else "markers+text",
+        line={"color": colour, "width": 1.5},
         name=for_plotly(family, 28),
         marker={"color": colour, "size": 9, "line": {"color": "white", "width": 1}},
         error_x=_whiskers(shown, rows, 0, colour),

@@ -28,12 +28,23 @@ def as_config(values: dict[str, Any]) -> DictionaryConfig:
     for key in given:
         if key not in kind.__dataclass_fields__:
             raise unknown(f"key of {name}", key, list(kind.__dataclass_fields__))
+    for key, value in given.items():
+        # YAML has 6 and 1e-2 (a text to it) where a number with a point is meant.
+        if "float" in str(kind.__dataclass_fields__[key].type) and value is not None:
+            given[key] = _number(key, value)
     if "prefixes" in given:
         given["prefixes"] = tuple(given["prefixes"])
     try:
         return kind(**given)
     except TypeError as error:
         raise InputError(f"{name} needs d_in and d_sae: {error}") from error
+
+
+def _number(key: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        raise InputError(f"{key} is a number, not {value!r}") from None
 
 
 __all__ = [

@@ -24,8 +24,9 @@ class BatchTopK(TopK):
 
     architecture: ClassVar[str] = "batchtopk"
 
-    threshold_rate: float = 0.01
-    """How fast the threshold follows the batches."""
+    threshold_rate: float = 0.1
+    """How fast the threshold follows the batches. The smallest of many activations varies little from one batch to the
+    next, and a slow threshold is still that of the beginning when a short training ends."""
 
     def build(self, generator: torch.Generator | None = None) -> Dictionary:
         """The dictionary with random directions."""

@@ -14,6 +14,8 @@ from interp.errors import InputError, unknown
 from saes.architectures.dictionary import Dictionary, DictionaryConfig
 
 LOSSES = ("step", "tanh", "quadratic")
+FIRST = 0.1
+"""θ of a dictionary that no training has touched."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +27,19 @@ class JumpReLU(DictionaryConfig):
     sparsity_loss: str = "quadratic"
     """step: coefficient × mean L0. quadratic: coefficient × (mean L0 / target_l0 − 1)². tanh: coefficient × mean over
     tokens of Σ_j tanh(tanh_scale · f_j ‖W_dec,j‖)."""
-    coefficient: float = 1.0
-    """Weight of the sparsity loss; the reconstruction loss is the squared error summed over d_in."""
+    coefficient: float | None = None
+    """Weight of the sparsity loss; the reconstruction loss is the squared error summed over d_in, which normalisation
+    makes d_in at most (None: d_in for the quadratic loss, 1 for the others)."""
     target_l0: float = 32.0
     """Wanted number of active latents per token, of the quadratic loss."""
     tanh_scale: float = 4.0
     """How soon the tanh loss saturates."""
-    bandwidth: float = 0.05
-    """Width of the window about θ from which θ learns, in units of the pre-activations."""
-    initial_threshold: float = 0.1
-    """θ at the start."""
-    dead_coefficient: float = 0.0
+    bandwidth: float = 0.5
+    """Width of the window about θ from which θ learns, in units of the pre-activations; a wider one sees more of them,
+    and costs more."""
+    initial_threshold: float | None = None
+    """θ at the start (None: training takes the one over which target_l0 latents lie, in normalised activations)."""
+    dead_coefficient: float = 0.01
     """Weight of the mean over tokens of Σ relu(θ − h) ‖W_dec‖ over dead latents (Anthropic 2025)."""
 
     def __post_init__(self) -> None:
@@ -44,12 +48,19 @@ class JumpReLU(DictionaryConfig):
             raise unknown("sparsity_loss", self.sparsity_loss, LOSSES)
         if not 0 < self.target_l0 <= self.d_sae:
             raise InputError(f"target_l0 lies above 0 and is at most d_sae = {self.d_sae}, not {self.target_l0}")
-        if self.bandwidth <= 0 or self.initial_threshold < 0:
+        if self.bandwidth <= 0 or (self.initial_threshold or 0.0) < 0:
             raise InputError("bandwidth is positive and initial_threshold is not negative")
+
+    @property
+    def weight(self) -> float:
+        """Weight of the sparsity loss."""
+        if self.coefficient is not None:
+            return self.coefficient
+        return float(self.d_in) if self.sparsity_loss == "quadratic" else 1.0
 
     def label(self) -> str:
         """Architecture, width, sparsity loss and its target or coefficient."""
-        aim = f"l0_{self.target_l0:g}" if self.sparsity_loss == "quadratic" else f"{self.coefficient:g}"
+        aim = f"l0_{self.target_l0:g}" if self.sparsity_loss == "quadratic" else f"{self.weight:g}"
         return f"{super().label()}-{self.sparsity_loss}-{aim}"
 
     def build(self, generator: torch.Generator | None = None) -> JumpReLUDictionary:
@@ -64,7 +75,9 @@ class JumpReLUDictionary(Dictionary):
 
     def __init__(self, config: JumpReLU, generator: torch.Generator | None = None) -> None:
         super().__init__(config, generator)
-        self.threshold = nn.Parameter(torch.full((config.d_sae,), float(config.initial_threshold)))
+        self.threshold = nn.Parameter(
+            torch.full((config.d_sae,), FIRST if config.initial_threshold is None else config.initial_threshold)
+        )
 
     def active(self, pre_activations: Float[Tensor, "*batch d_sae"]) -> Bool[Tensor, "*batch d_sae"]:
         """h > θ."""

@@ -37,10 +37,26 @@ def direction_measures(dictionary: Dictionary, alive: Tensor | None = None, chun
 
     alive [d_sae]: the latents that count (default: all). A high mean says that latents double each other.
     """
-    rows = dictionary.decoder if alive is None else dictionary.decoder[alive]
-    into = dictionary.encoder if alive is None else dictionary.encoder[alive]
-    if len(rows) < 2:
+    largest = nearest_cosines(dictionary, alive, chunk)
+    if not len(largest):
         return {"nearest_cosine": float("nan"), "nearest_cosine_95": float("nan"), "encoder_cosine": float("nan")}
+    kept = slice(None) if alive is None else alive
+    aligned = torch.cosine_similarity(dictionary.encoder[kept].float(), dictionary.decoder[kept].float(), dim=1)
+    return {
+        "nearest_cosine": float(largest.mean()),
+        "nearest_cosine_95": float(largest.quantile(0.95)),
+        "encoder_cosine": float(aligned.mean()),
+    }
+
+
+@torch.no_grad()
+def nearest_cosines(
+    dictionary: Dictionary, alive: Tensor | None = None, chunk: int = 1024
+) -> Float[Tensor, " latents"]:
+    """The largest cosine of each living latent's direction with another's; empty for less than two of them."""
+    rows = dictionary.decoder if alive is None else dictionary.decoder[alive]
+    if len(rows) < 2:
+        return rows.new_zeros(0)
     unit = torch.nn.functional.normalize(rows.float(), dim=1)
     nearest = []
     for start in range(0, len(unit), chunk):
@@ -48,10 +64,4 @@ def direction_measures(dictionary: Dictionary, alive: Tensor | None = None, chun
         own = torch.arange(start, start + len(cosines), device=unit.device)
         cosines[torch.arange(len(cosines), device=unit.device), own] = -1.0
         nearest.append(cosines.amax(1))
-    largest = torch.cat(nearest)
-    aligned = torch.cosine_similarity(into.float(), rows.float(), dim=1)
-    return {
-        "nearest_cosine": float(largest.mean()),
-        "nearest_cosine_95": float(largest.quantile(0.95)),
-        "encoder_cosine": float(aligned.mean()),
-    }
+    return torch.cat(nearest)

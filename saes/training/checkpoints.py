@@ -18,11 +18,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from interp.errors import InputError
+from interp.errors import InputError, StorageError
 from interp.runs import atomic_directory
+from saes.tensor_files import write_tensors
 
 _LOG = logging.getLogger("saes")
 TENSORS, PLAIN = "state.safetensors", "state.json"
@@ -40,7 +41,7 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], plai
     if target.exists():
         return target
     with atomic_directory(target) as directory:
-        save_file({name: value.detach().cpu().contiguous() for name, value in tensors.items()}, directory / TENSORS)
+        write_tensors(tensors, directory / TENSORS)
         stored = {
             "format": FORMAT,
             "step": step,
@@ -53,6 +54,18 @@ def save_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], plai
     for old in _numbered(folder)[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     return target
+
+
+def check_room(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raise StorageError when the disk has no room for the checkpoints of such a state: better now than in hours."""
+    needed = (KEPT + 1) * sum(value.numel() * value.element_size() for value in tensors.values())
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise StorageError(
+            f"the checkpoints of this training take {needed / 1e9:.2g} GB, and the disk of {folder} has "
+            f"{free / 1e9:.2g} GB left; free some space, choose another directory, or a smaller shuffle buffer"
+        )
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

@@ -18,16 +18,18 @@ from typing import Any
 
 import cattrs
 import yaml
-from cattrs.errors import ForbiddenExtraKeysError
+from cattrs.errors import BaseValidationError, ForbiddenExtraKeysError
 
 from interp.errors import InputError, unknown
 from saes.activations.harvesting import Harvest
 from saes.activations.texts import Texts
 from saes.architectures import ARCHITECTURES, DictionaryConfig, as_config
-from saes.training.fitting import FitSettings
+from saes.training.loggers import check_logger
+from saes.training.settings import FitSettings
 
 LISTS = ("prefixes",)
 """Keys of dictionaries whose values are lists anyway, so that a list of them is no grid."""
+DTYPES = ("float32", "bfloat16")
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class TrainConfig:
     """Where activations are read, such as blocks.15.hook_resid_post; every dictionary is trained at every site."""
     model: str = "smollm2-135m"
     """A Hugging Face id, a local directory, smollm2-135m, or a model object's name."""
+    model_dtype: str = "float32"
+    """float32 or bfloat16, in which the model runs; bfloat16 reads activations faster on most machines."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     texts: Texts = field(default_factory=Texts)
@@ -52,13 +56,25 @@ class TrainConfig:
     evaluate_prompts: int = 64
     """Held-out prompts on which the finished dictionaries are measured inside the model (0: not at all)."""
     warm_start: str | None = None
-    """A directory with a dictionary to begin from, for every entry of its architecture and size."""
+    """A directory with a dictionary to begin from, for every entry of its size."""
+    logger: str = "none"
+    """wandb or trackio: where numbers go beside log.jsonl, which they go to in any case."""
+    project: str = "sparse-dictionaries"
+    """The project's name there."""
 
     def __post_init__(self) -> None:
+        check_logger(self.logger)
+        if self.model_dtype not in DTYPES:
+            raise unknown("model_dtype", self.model_dtype, DTYPES)
         if not self.sites:
             raise InputError("sites is empty; name at least one, such as blocks.15.hook_resid_post")
         if not self.dictionaries:
             raise InputError("dictionaries is empty; give at least one entry with architecture and d_sae")
+        if self.fit.batch_size > self.harvest.buffer:
+            raise InputError(
+                f"a batch of {self.fit.batch_size} tokens is larger than the shuffle buffer of {self.harvest.buffer}; "
+                "choose a smaller batch_size (under fit) or a larger buffer (under harvest)"
+            )
         for entry in self.dictionaries:
             check_entry(entry)
 
@@ -109,24 +125,63 @@ def read_config(path: str | Path) -> TrainConfig:
 
 def structure(given: Mapping[str, Any]) -> TrainConfig:
     """The configuration that plain values describe."""
-    converter = cattrs.Converter(forbid_extra_keys=True, detailed_validation=False)
-    # YAML reads 1e-3 as text, and 1 where a number with a point is wanted: both mean the number.
-    converter.register_structure_hook(float, lambda value, _: float(value))
+    given = {key: _long(key, value) for key, value in given.items()}
     try:
-        return converter.structure(given, TrainConfig)
-    except ForbiddenExtraKeysError as error:
-        (key, *_) = sorted(error.extra_fields)
-        raise unknown("key", key, [each.name for each in fields(error.cl)]) from error
-    except KeyError as error:
-        raise InputError(f"the configuration lacks the key {error}") from error
-    except (TypeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"the configuration cannot be understood: {error}") from error
+        return _converter().structure(given, TrainConfig)
+    except (BaseValidationError, InputError) as error:
+        raise _told(error) from error
+
+
+def _long(key: str, value: Any) -> Any:
+    """One site and one dictionary need no list, and texts are mostly told by their source alone."""
+    if (key == "sites" and isinstance(value, str)) or (key == "dictionaries" and isinstance(value, dict)):
+        return [value]
+    return {"source": value} if key == "texts" and isinstance(value, str) else value
+
+
+def _converter() -> cattrs.Converter:
+    converter = cattrs.Converter(forbid_extra_keys=True)
+    # YAML reads 1e-3 and 4e6 as text: they mean numbers.
+    converter.register_structure_hook(float, lambda value, _: float(value))
+    converter.register_structure_hook(int, lambda value, _: _whole(value))
+    return converter
+
+
+def _whole(value: Any) -> int:
+    number = float(value)
+    if isinstance(value, bool) or number != int(number):
+        raise ValueError(f"{value!r} is no whole number")
+    return int(value) if isinstance(value, int) else int(number)
+
+
+def _told(error: BaseException) -> InputError:
+    """The first thing that is wrong, in one sentence."""
+    for inner in _leaves(error):
+        if isinstance(inner, InputError):
+            return inner
+        if isinstance(inner, ForbiddenExtraKeysError):
+            (key, *_) = sorted(inner.extra_fields)
+            return unknown("key", key, [each.name for each in fields(inner.cl)])
+    (first, *_) = cattrs.transform_error(error)
+    what, _, where = first.partition(" @ $.")
+    if what == "required field missing":
+        return InputError(f"the configuration lacks the key {where}")
+    return InputError(f"{where} in the configuration: {what}")
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error
 
 
 def with_options(config: TrainConfig, **options: Any) -> TrainConfig:
-    """The configuration with some fields replaced: its own, or those of `fit`, `harvest` and `texts` by name."""
+    """The configuration with some fields replaced: its own, or those of `fit`, `harvest` and `texts` by name.
+
+    An option that is None changes nothing. Raises InputError for one that is nowhere.
+    """
     for name, value in options.items():
         if value is None:
             continue

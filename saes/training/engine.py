@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import InputError
@@ -42,9 +42,10 @@ class EngineSettings:
 
     adam: Adam = field(default_factory=Adam)
     """The optimiser."""
-    dead_after: int = 1_000_000
-    """Tokens without firing after which a latent counts as dead."""
-    dead_every: int = 50
+    dead_after: int | None = None
+    """Tokens without firing after which a latent counts as dead (None: a twentieth of a training, at most a million;
+    a million where nothing says how long it is)."""
+    dead_every: int = 20
     """Steps between two lists of the dead."""
 
 
@@ -189,9 +190,18 @@ class Engine:
         if self._half is not None:
             self._half.copy_(d.encoder)
 
+    def restart(self, latents: Int[Tensor, " latents"]) -> None:
+        """Let the optimiser, and who counts as dead, treat some latents as new: their weights were set from outside."""
+        self.optimiser.forget(latents)
+        self.last_fired[latents] = self.n_tokens
+        self.list_dead()
+        if self._half is not None:
+            self._half.copy_(self.dictionary.encoder)
+
     def list_dead(self) -> None:
         """Look who has not fired for `dead_after` tokens (waits for the device)."""
-        self.dead = (self.n_tokens - self.last_fired > self.settings.dead_after).nonzero().flatten()
+        dead_after = 1_000_000 if self.settings.dead_after is None else self.settings.dead_after
+        self.dead = (self.n_tokens - self.last_fired > dead_after).nonzero().flatten()
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that decides the next step: tensors by name, and plain values."""

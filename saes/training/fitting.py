@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,54 +19,14 @@ from interp.models import resolve_device
 from interp.runs import Run, open_run
 from saes.activations.streams import Stream, TensorStream
 from saes.architectures import Dictionary, DictionaryConfig
-from saes.architectures.normalisation import fit_normalisation
 from saes.evals.fidelity import fidelity
-from saes.kernels.calibration import Plan, calibrate
-from saes.training.engine import Engine, EngineSettings
+from saes.training.loggers import Logger
 from saes.training.loop import Loop, run_loop
-from saes.training.schedules import Schedule
+from saes.training.recording_numbers import Recorder
+from saes.training.settings import FitSettings
+from saes.training.starting import make_trainees, name_all
 from saes.training.trainee import Trainee
 from saes.training.training_run import TrainingRun
-
-SAMPLE = 32_768
-"""Tokens from which means and norms are taken, and on which dictionaries are measured."""
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How to train, whatever the data."""
-
-    n_tokens: int = 1_000_000
-    """Tokens to train on; data that hold fewer are gone through again in another order."""
-    batch_size: int = 2048
-    """Tokens a step."""
-    seed: int = 0
-    """Decides directions, order and every other random draw."""
-    normalise: str = "mean-norm"
-    """What is done to activations and folded away afterwards: none, mean, norm, mean-norm or whiten."""
-    precision: str = "auto"
-    """float32 or bfloat16 for the encoder's product; auto measures."""
-    plan: Plan | None = None
-    """How a step is computed, to the last choice (None: measured at the start; the checkpoint keeps it)."""
-    schedule: Schedule = field(default_factory=Schedule)
-    """Learning rate and the like."""
-    engine: EngineSettings = field(default_factory=EngineSettings)
-    """Optimiser, and when a latent counts as dead."""
-    log_every: int = 50
-    """Steps between two lines of the log."""
-    evaluate_every: int = 0
-    """Steps between two measurements on held-out activations (0: at the end only)."""
-    checkpoint_minutes: float = 5.0
-    """Minutes between two checkpoints."""
-
-    def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.n_tokens < self.batch_size:
-            raise InputError(f"n_tokens ({self.n_tokens}) must hold at least one batch of {self.batch_size} tokens")
-
-    @property
-    def n_steps(self) -> int:
-        """Whole batches in n_tokens."""
-        return self.n_tokens // self.batch_size
 
 
 def fit(
@@ -92,7 +52,7 @@ def fit(
     where = resolve_device(device)
     stream = activations if not isinstance(activations, Tensor | Mapping) else _stream(activations, settings, where)
     wanted = [configs] if isinstance(configs, DictionaryConfig) else list(configs)
-    named = name_all(wanted, stream.widths)
+    named = name_all(wanted, stream.widths, settings.n_seeds)
     if out is None:
         return train_named(named, stream, settings, where, None, metadata or {})
     config = {
@@ -116,26 +76,6 @@ def _stream(activations: Tensor | Mapping[str, Tensor], settings: FitSettings, d
     return TensorStream(by_site, seed=settings.seed, device=device)
 
 
-def name_all(configs: Sequence[DictionaryConfig], widths: Mapping[str, int]) -> dict[str, tuple[str, DictionaryConfig]]:
-    """Every configuration at every site of its width, by a name that says what it is: (site, configuration).
-
-    Raises InputError for a configuration that fits no site, or two that are the same.
-    """
-    named: dict[str, tuple[str, DictionaryConfig]] = {}
-    for config in configs:
-        fitting = [site for site, width in widths.items() if width == config.d_in]
-        if not fitting:
-            found = ", ".join(f"{site}: {width}" for site, width in widths.items())
-            raise InputError(f"a dictionary of d_in = {config.d_in} fits no site ({found})")
-        for site in fitting:
-            parts = [site] if len(widths) > 1 else []
-            name = "-".join([*parts, config.label()])
-            if name in named:
-                raise InputError(f"there are two dictionaries {name}; each has to differ from the others")
-            named[name] = (site, config)
-    return named
-
-
 def train_named(
     named: Mapping[str, tuple[str, DictionaryConfig]],
     stream: Stream,
@@ -145,17 +85,17 @@ def train_named(
     metadata: Mapping[str, Any],
     *,
     started: Dictionary | None = None,
+    logger: Logger | None = None,
 ) -> TrainingRun:
-    """Train dictionaries by name, each at its site: (site, configuration). started: one to begin from where it fits."""
-    trainees = make_trainees(named, stream, settings, device, started)
-    held_out = stream.held_out(SAMPLE)
-    result = TrainingRun({}, None if run is None else run.directory)
+    """Train dictionaries by name, each at its site: (site, configuration).
 
-    def report(step: int, name: str, numbers: dict[str, float]) -> None:
-        line = {"step": step, "tokens": step * settings.batch_size, "dictionary": name, **numbers}
-        result.log.append(line)
-        if run is not None:
-            run.log("numbers", **line)
+    run: where checkpoints and numbers are kept (None: nowhere). started: a dictionary to begin from where it fits.
+    logger: where else numbers go.
+    """
+    trainees = make_trainees(named, stream, settings, device, started)
+    held_out = stream.held_out(settings.held_out_tokens)
+    recorder = Recorder(settings.batch_size, run, logger)
+    result = TrainingRun({}, None if run is None else run.directory)
 
     def evaluate(trainee: Trainee) -> dict[str, float]:
         x = held_out[trainee.site]
@@ -165,47 +105,18 @@ def train_named(
         result.firing[trainee.name] = found.firing
         return {f"held_out_{name}": value for name, value in found.measures().items()}
 
-    loop = Loop(
-        settings.n_steps,
-        settings.batch_size,
-        settings.schedule,
-        log_every=settings.log_every,
-        evaluate_every=settings.evaluate_every,
-        checkpoint_minutes=settings.checkpoint_minutes,
-    )
-    run_loop(trainees, stream, loop, result.directory, report=report, evaluate=evaluate)
+    run_loop(trainees, stream, Loop.of(settings), result.directory, report=recorder.report, evaluate=evaluate)
+    result.log = recorder.whole()
     for trainee in trainees:
         dictionary = trainee.finished()
-        dictionary.metadata = {"hook_name": trainee.site, **metadata}
+        trained_as = trainee.engine.dictionary.config
+        dictionary.metadata = {
+            "hook_name": trainee.site,
+            "training_architecture": trained_as.architecture,
+            "training_config": trained_as.to_dict(),
+            **metadata,
+        }
         result.dictionaries[trainee.name] = dictionary
         if trainee.name not in result.firing:
             evaluate(trainee)
     return result
-
-
-def make_trainees(
-    named: Mapping[str, tuple[str, DictionaryConfig]],
-    stream: Stream,
-    settings: FitSettings,
-    device: torch.device,
-    started: Dictionary | None = None,
-) -> list[Trainee]:
-    """Fresh dictionaries, each with a plan measured for its size and a normalisation fitted to its site."""
-    sample = stream.sample(SAMPLE)
-    trainees = []
-    for number, (name, (site, config)) in enumerate(named.items()):
-        x = sample[site].double()
-        if not torch.isfinite(x).all():
-            raise InputError(f"the activations at {site} hold NaN or infinity; find out where they come from first")
-        second = x.T @ x / len(x) if settings.normalise == "whiten" else x.square().mean(0)
-        normalisation = fit_normalisation(settings.normalise, x.mean(0), second)
-        generator = torch.Generator().manual_seed(settings.seed * 1_000_003 + number)
-        dictionary = config.build(generator).to(device)
-        with torch.no_grad():
-            dictionary.b_dec.copy_(normalisation.apply(sample[site]).mean(0))
-        if started is not None and (started.d_in, started.d_sae) == (config.d_in, config.d_sae):
-            normalisation.unfold_into(started, dictionary)
-        plan = settings.plan or calibrate(config.d_in, config.d_sae, device, settings.precision)
-        plan.apply()
-        trainees.append(Trainee(name, site, Engine(dictionary, settings.engine, plan), normalisation))
-    return trainees

@@ -16,12 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interp.errors import InputError
+from interp.errors import InputError, StorageError
 from interp.runs import progress
 from saes.activations.streams import State, Stream
-from saes.training.checkpoints import load_checkpoint, save_checkpoint
+from saes.training.checkpoints import check_room, load_checkpoint, save_checkpoint
 from saes.training.interruption import Interruption
 from saes.training.schedules import Schedule
+from saes.training.settings import FitSettings
 from saes.training.trainee import Trainee
 
 _LOG = logging.getLogger("saes")
@@ -29,6 +30,7 @@ CHECKPOINTS = "checkpoints"
 
 Report = Callable[[int, str, dict[str, float]], None]
 """Told of a dictionary's numbers: (steps done, its name, numbers)."""
+Evaluate = Callable[[Trainee], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,24 @@ class Loop:
     checkpoint_minutes: float = 5.0
     """Minutes between two checkpoints; one is also written when the training is interrupted and when it ends."""
 
+    @staticmethod
+    def of(settings: FitSettings) -> Loop:
+        """The loop that a training's settings ask for."""
+        s = settings
+        return Loop(s.n_steps, s.batch_size, s.schedule, s.log_every, s.evaluate_every, s.checkpoint_minutes)
+
+    def is_last(self, done: int) -> bool:
+        """Whether so many steps are all."""
+        return done == self.n_steps
+
+    def reports_at(self, done: int) -> bool:
+        """Whether numbers are read after so many steps."""
+        return done % self.log_every == 0 or self.is_last(done)
+
+    def evaluates_at(self, done: int) -> bool:
+        """Whether dictionaries are measured on held-out activations after so many steps."""
+        return self.is_last(done) or (self.evaluate_every > 0 and done % self.evaluate_every == 0)
+
 
 def run_loop(
     trainees: Sequence[Trainee],
@@ -56,46 +76,76 @@ def run_loop(
     directory: Path | None,
     *,
     report: Report,
-    evaluate: Callable[[Trainee], dict[str, float]] | None = None,
+    evaluate: Evaluate | None = None,
 ) -> None:
     """Train all dictionaries over one pass of the stream, from the newest checkpoint in `directory` where there is one.
 
     directory: where checkpoints go (None: none are written, and nothing can be resumed). Raises KeyboardInterrupt after
-    storing a checkpoint when asked to stop, InputError when a loss is no longer a number.
+    storing a checkpoint when asked to stop, InputError when a loss is no longer a number, StorageError when the disk
+    has no room for checkpoints; a disk that fills up on the way does not end the training before its end.
     """
     folder = None if directory is None else directory / CHECKPOINTS
-    start = 0 if folder is None else _resume(folder, trainees, stream)
-    saved = time.monotonic()
+    start = 0 if folder is None else _begin(folder, trainees, stream)
+    keeper = _Keeper(folder, loop, trainees, stream)
+    began = time.monotonic()
     with progress((loop.n_steps - start) * loop.batch_size, _names(trainees)) as bar, Interruption() as interruption:
         for step in range(start, loop.n_steps):
             batch = stream.next_batch(loop.batch_size)
             for trainee in trainees:
                 trainee.step(batch[trainee.site], loop.schedule, step, loop.n_steps)
-            bar.advance(loop.batch_size)
             done = step + 1
-            if done % loop.log_every == 0 or done == loop.n_steps:
-                _report(trainees, done, report)
-            if evaluate and (done == loop.n_steps or (loop.evaluate_every and done % loop.evaluate_every == 0)):
+            if loop.reports_at(done):
+                speed = (done - start) * loop.batch_size / (time.monotonic() - began)
+                bar.note = _report(trainees, done, speed, report)
+            bar.advance(loop.batch_size)
+            if evaluate and loop.evaluates_at(done):
                 for trainee in trainees:
                     report(done, trainee.name, evaluate(trainee))
-            due = time.monotonic() - saved > 60 * loop.checkpoint_minutes
-            if folder is not None and (due or interruption.asked or done == loop.n_steps):
-                for trainee in trainees:
-                    trainee.check()  # a checkpoint never holds what is no number
-                save_checkpoint(folder, done, *_state(trainees, stream))
-                saved = time.monotonic()
-            if interruption.asked and done < loop.n_steps:
+            keeper.keep(done, must=interruption.asked or loop.is_last(done))
+            if interruption.asked and not loop.is_last(done):
                 kept = f"; the same call goes on from {folder}" if folder is not None else ""
                 raise KeyboardInterrupt(f"stopped after step {done} of {loop.n_steps}{kept}")
+
+
+class _Keeper:
+    """Writes checkpoints when they are due."""
+
+    def __init__(self, folder: Path | None, loop: Loop, trainees: Sequence[Trainee], stream: Stream) -> None:
+        self.folder, self.minutes, self.trainees, self.stream = folder, loop.checkpoint_minutes, trainees, stream
+        self.saved = time.monotonic()
+
+    def keep(self, done: int, must: bool) -> None:
+        """Write a checkpoint if one is due, or in any case. Only then is a refusing disk an error."""
+        due = time.monotonic() - self.saved > 60 * self.minutes
+        if self.folder is None or not (due or must):
+            return
+        for trainee in self.trainees:
+            trainee.check()  # a checkpoint never holds what is no number
+        self.saved = time.monotonic()
+        try:
+            save_checkpoint(self.folder, done, *_state(self.trainees, self.stream))
+        except StorageError as error:
+            if must:
+                raise
+            _LOG.warning("%s; training goes on, and tries again in %g minutes", error, self.minutes)
 
 
 def _names(trainees: Sequence[Trainee]) -> str:
     return trainees[0].name if len(trainees) == 1 else f"{len(trainees)} dictionaries"
 
 
-def _report(trainees: Sequence[Trainee], done: int, report: Report) -> None:
+def _report(trainees: Sequence[Trainee], done: int, speed: float, report: Report) -> str:
+    """Read all numbers and pass them on; returns them in a few words, as means over dictionaries."""
+    every = []
     for trainee in trainees:
-        report(done, trainee.name, trainee.numbers())
+        numbers = trainee.numbers() | {"tokens_per_second": round(speed, 1)}
+        report(done, trainee.name, numbers)
+        every.append(numbers)
+    mean = {name: sum(numbers.get(name, 0.0) for numbers in every) / len(every) for name in every[0]}
+    return (
+        f"loss {mean['loss']:.4g}, L0 {mean['l0']:.3g}, explained variance {mean['explained_variance']:.3f}, "
+        f"dead {mean['dead']:.1%}, {speed:,.0f} tokens/s"
+    )
 
 
 def _state(trainees: Sequence[Trainee], stream: Stream) -> State:
@@ -110,10 +160,11 @@ def _state(trainees: Sequence[Trainee], stream: Stream) -> State:
     return tensors, {"parts": plain}
 
 
-def _resume(folder: Path, trainees: Sequence[Trainee], stream: Stream) -> int:
+def _begin(folder: Path, trainees: Sequence[Trainee], stream: Stream) -> int:
     """Put everything back to the newest checkpoint; returns the number of steps done."""
     found = load_checkpoint(folder)
     if found is None:
+        check_room(folder, _state(trainees, stream)[0])
         return 0
     tensors, plain = found
     parts: dict[str, Any] = plain["parts"]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Int
 from torch import Tensor, nn
 
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
@@ -23,7 +24,7 @@ class Adam:
     """Added to the root of the latter."""
     clip: float = 1.0
     """Largest norm of all gradients together; larger ones are scaled down to it (0: never)."""
-    threshold_lr: float = 1.0
+    threshold_lr: float = 10.0
     """Factor on the learning rate of JumpReLU's thresholds, which have further to go than weights."""
 
 
@@ -60,6 +61,13 @@ class Optimiser:
         self.adam.step()
         for parameter in self.parameters.values():
             parameter.grad = None
+
+    def forget(self, latents: Int[Tensor, " latents"]) -> None:
+        """Clear the moments of some latents' own weights and biases."""
+        for name, parameter in self.parameters.items():
+            if name != "b_dec":
+                for moment in ("exp_avg", "exp_avg_sq"):
+                    self.adam.state[parameter][moment][latents] = 0
 
     def tensors(self) -> dict[str, Tensor]:
         """The moments and step counts, by parameter."""

@@ -14,7 +14,7 @@ DECAYS = ("linear", "cosine", "none")
 class Schedule:
     """How strongly each step pulls. All shares are of the whole training."""
 
-    lr: float = 1e-3
+    lr: float = 2e-3
     """Learning rate after warming up."""
     warm_up: float = 0.02
     """Share of the steps over which the learning rate rises from zero."""
@@ -28,13 +28,17 @@ class Schedule:
     """Active latents of TopK and its kin at the first step; falls to k linearly (None: k throughout)."""
     k_share: float = 0.2
     """Share of the steps over which it falls."""
+    resample_every: int = 0
+    """Steps between two resamplings of dead latents (0: never)."""
+    resample_share: float = 0.5
+    """Share of the steps, from the first on, in which that happens."""
 
     def __post_init__(self) -> None:
         if self.decay not in DECAYS:
             raise unknown("decay", self.decay, DECAYS)
         if self.lr <= 0:
             raise InputError(f"lr is a positive number, not {self.lr}")
-        for name in ("warm_up", "decay_share", "sparsity_warm_up", "k_share"):
+        for name in ("warm_up", "decay_share", "sparsity_warm_up", "k_share", "resample_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is a share of the training, from 0 to 1, not {getattr(self, name)}")
         if self.warm_up + (self.decay_share if self.decay != "none" else 0) > 1:
@@ -56,6 +60,11 @@ class Schedule:
         """Factor on the sparsity loss."""
         rising = self.sparsity_warm_up * n_steps
         return min(1.0, (step + 1) / (rising + 1))
+
+    def resamples_at(self, step: int, n_steps: int) -> bool:
+        """Whether dead latents start anew after a step, counted from 0."""
+        due = self.resample_every > 0 and (step + 1) % self.resample_every == 0
+        return due and step < self.resample_share * n_steps
 
     def k_at(self, step: int, n_steps: int, k: int) -> int:
         """Active latents."""

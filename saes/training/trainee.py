@@ -14,19 +14,20 @@ from saes.activations.streams import State
 from saes.architectures import Dictionary
 from saes.architectures.normalisation import Normalisation
 from saes.training.engine import Engine, StepStats
+from saes.training.resampling import resample
 from saes.training.schedules import Schedule
 
 NORMALISATION = ("mean", "matrix", "inverse")
 
 
 class Trainee:
-    """name: in logs and directories. site: whose activations it learns. engine, normalisation: how.
+    """name: in logs and directories. site: whose activations it learns. engine, normalisation: how. seed: of its draws.
 
     Numbers are summed on the device and read once per line of the log, so that no step waits for them.
     """
 
-    def __init__(self, name: str, site: str, engine: Engine, normalisation: Normalisation) -> None:
-        self.name, self.site = name, site
+    def __init__(self, name: str, site: str, engine: Engine, normalisation: Normalisation, seed: int = 0) -> None:
+        self.name, self.site, self.seed = name, site, seed
         self.engine, self.normalisation = engine, normalisation
         self._sums: dict[str, Tensor] = {}
         self._n_summed = 0
@@ -34,13 +35,16 @@ class Trainee:
     def step(self, x: Float[Tensor, "tokens d_in"], schedule: Schedule, step: int, n_steps: int) -> None:
         """One step on activations as they come from the model."""
         k = getattr(self.engine.dictionary.config, "k", None)
+        x = self.normalisation.apply(x)
         stats = self.engine.step(
-            self.normalisation.apply(x),
+            x,
             schedule.lr_at(step, n_steps),
             schedule.sparsity_at(step, n_steps),
             None if k is None else schedule.k_at(step, n_steps, k),
         )
         self._add(stats)
+        if schedule.resamples_at(step, n_steps):
+            resample(self.engine, x, self.seed)
 
     def _add(self, stats: StepStats) -> None:
         for name, value in {**stats._asdict(), "loss": stats.loss}.items():

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+import torch
 
 import saes.formats.native as native
 from interp.errors import InputError
@@ -17,73 +21,104 @@ from saes.activations.harvesting import ModelStream
 from saes.architectures import Dictionary, DictionaryConfig
 from saes.evals.evaluating import DictionaryEvaluation, evaluate
 from saes.training.config import TrainConfig
-from saes.training.fitting import name_all, train_named
+from saes.training.curves import training_curves
+from saes.training.fitting import train_named
+from saes.training.loggers import Logger
+from saes.training.reporting import write_report
+from saes.training.starting import name_all
 from saes.training.training_run import TrainingRun
 
 DICTIONARIES = "dictionaries"
 EXPERIMENT = "train-dictionaries"
 
 
-def train(config: TrainConfig, *, model: Any = None, out: str | Path = "runs") -> TrainingRun:
+def train(
+    config: TrainConfig,
+    *,
+    model: Any = None,
+    out: str | Path = "runs",
+    experiment: str = EXPERIMENT,
+    fresh: bool = False,
+) -> TrainingRun:
     """Train every dictionary of a configuration in one pass over the model's activations.
 
-    model: an object that is there already, in place of the configuration's name. out: where run directories are made.
-    Interrupted in whatever way, the same call goes on and ends with the same bits. The run directory holds the
-    dictionaries in SAELens's layout, the numbers on the way in log.jsonl, the evaluation among its results, and
-    report.html. Raises InputError before the first step for anything that does not fit.
+    model: an object that is there already, in place of the configuration's name. out: where run directories are made,
+    in a folder named `experiment`. Interrupted in whatever way, the same call goes on and ends with the same bits;
+    fresh: begin anew instead. The run directory holds the dictionaries in SAELens's layout, the numbers on the way in
+    log.jsonl, the evaluation among its results, and report.html. Raises InputError before the first step for anything
+    that does not fit.
     """
+    began = datetime.now(UTC)
     device = resolve_device(config.device)
-    bridge = model if model is not None else load_model(config.model, device=device)
+    started = None if config.warm_start is None else native.read(config.warm_start)
+    bridge = model
+    if bridge is None:
+        bridge = load_model(config.model, device=device, dtype=getattr(torch, config.model_dtype))
     for site in config.sites:
         check(bridge, as_site(site))
     who = identity(bridge)
     settings = asdict(config) | {"weights_sha256": who["weights_sha256"]}
-    with open_run(EXPERIMENT, settings, root=out) as run:
+    with open_run(experiment, settings, root=out, resume=not fresh) as run:
         stream = ModelStream(bridge, config.texts, config.sites, config.harvest, seed=config.fit.seed)
         named = _named(config, stream.widths)
+        _check_warm_start(config, started, named)
         metadata = _metadata(config, who, stream)
-        started = _warm_start(config, named)
-        trained = train_named(named, stream, config.fit, device, run, metadata, started=started)
+        with _logger(config, run) as logger:
+            trained = train_named(named, stream, config.fit, device, run, metadata, started=started, logger=logger)
         for name, dictionary in trained.dictionaries.items():
             target = run.path(f"{DICTIONARIES}/{name}")
             if not target.exists():
                 native.write(dictionary, target, trained.firing.get(name))
         if config.evaluate_prompts:
             trained.evaluation = _evaluate(config, bridge, stream, trained, run)
-        _report(run, trained)
+        curves = run.step("training", lambda: training_curves(trained.log, model=who, started=began, settings=metadata))
+        write_report(run, config, trained, curves, metadata)  # type: ignore[arg-type]
     return trained
+
+
+@contextlib.contextmanager
+def _logger(config: TrainConfig, run: Run) -> Iterator[Logger]:
+    logger = Logger(config.logger, config.project, run.directory.name, asdict(config))
+    try:
+        yield logger
+    finally:
+        logger.close()
 
 
 def _named(config: TrainConfig, widths: Mapping[str, int]) -> dict[str, tuple[str, DictionaryConfig]]:
     distinct: list[DictionaryConfig] = []
     for width in widths.values():
         distinct += [each for each in config.configs(width) if each not in distinct]
-    return name_all(distinct, widths)
+    return name_all(distinct, widths, config.fit.n_seeds)
 
 
 def _metadata(config: TrainConfig, who: dict[str, Any], stream: ModelStream) -> dict[str, Any]:
+    n_tokens = config.fit.n_steps * config.fit.batch_size
+    n_rows = stream.rows.n_rows
+    epochs = {} if n_rows is None else {"n_epochs": round(n_tokens / (n_rows * config.harvest.context_size), 3)}
     return {
         "model_name": who["id"],
         "model_weights_sha256": who["weights_sha256"],
+        "model_dtype": who["dtype"],
         "context_size": config.harvest.context_size,
         "prepend_bos": config.harvest.prepend_bos,
         "exclude_special_tokens": config.harvest.exclude_special,
         "dataset_path": config.texts.source,
-        "n_tokens": config.fit.n_steps * config.fit.batch_size,
+        "n_tokens": n_tokens,
         "seed": config.fit.seed,
-        "n_rows_an_epoch": stream.rows.n_rows,
+        **epochs,
     }
 
 
-def _warm_start(config: TrainConfig, named: dict[str, tuple[str, DictionaryConfig]]) -> Dictionary | None:
-    if config.warm_start is None:
-        return None
-    given = native.read(config.warm_start)
+def _check_warm_start(
+    config: TrainConfig, given: Dictionary | None, named: Mapping[str, tuple[str, DictionaryConfig]]
+) -> None:
+    if given is None:
+        return
     if not any((each.d_in, each.d_sae) == (given.d_in, given.d_sae) for _, each in named.values()):
         raise InputError(
             f"{config.warm_start} is {given.d_in} × {given.d_sae}, no entry's size; a warm start needs the same"
         )
-    return given
 
 
 def _evaluate(
@@ -100,14 +135,3 @@ def _evaluate(
         step = "evaluation" if len(config.sites) == 1 else f"evaluation-{site}"
         found[site] = run.step(step, compute)  # type: ignore[assignment]
     return found
-
-
-def _report(run: Run, trained: TrainingRun) -> None:
-    from interp.viz import Report
-
-    report = Report("Sparse dictionaries", ", ".join(trained.dictionaries))
-    report.section("Training", "The last numbers read during training, on the tokens trained on.")
-    report.add(trained.curves().groupby("dictionary", sort=False).tail(1), caption="Means over the last steps.")
-    for site, found in trained.evaluation.items():
-        report.section(f"Held-out documents: {site}", "Measured where no dictionary was trained.").add(found)
-    report.write(run.path("report.html"))

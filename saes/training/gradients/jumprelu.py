@@ -65,7 +65,7 @@ def _sparsity(
     """The sparsity loss; its derivative by each token's count of active latents (times tokens), by each activation,
     and by each direction's length."""
     config: JumpReLU = dictionary.config
-    n_tokens, coefficient = support.n_rows, config.coefficient * sparsity
+    n_tokens, coefficient = support.n_rows, config.weight * sparsity
     mean_l0 = active.sum() / n_tokens
     if config.sparsity_loss == "step":
         return coefficient * mean_l0, coefficient, 0.0, None

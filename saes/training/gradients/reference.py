@@ -85,7 +85,7 @@ def _jumprelu_loss(dictionary: JumpReLUDictionary, x: Tensor, h: Tensor, lengths
     config = dictionary.config
     latents: Tensor = _Jump.apply(h, dictionary.threshold, config.bandwidth)
     error = _squared_error(dictionary, latents, x)
-    coefficient = config.coefficient * sparsity
+    coefficient = config.weight * sparsity
     if config.sparsity_loss == "tanh":
         return error + coefficient * torch.tanh(config.tanh_scale * latents * lengths).sum(1).mean()
     steps: Tensor = _Step.apply(h, dictionary.threshold, config.bandwidth)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import pytest
 import torch
 
 import saes
 from interp.errors import InputError
-from saes.evals.behaviour import RUNS, losses_with, recovered
+from interp.hooks.capturing import capture
+from interp.hooks.intervening import intervene
+from interp.hooks.interventions import patch
+from interp.hooks.sites import as_site
+from saes.evals.behaviour import Passages, run_intervals, run_measures
 from saes.evals.fidelity import Fidelity, fidelity
+from saes.evals.findings import at_equal_l0, frontier_finding
 from saes.evals.firing import direction_measures, firing_measures, histogram
 from tests.saes.architectures.test_folding import activations, configs, trained
 from tests.tiny_models import tiny
@@ -67,20 +73,44 @@ def test_firing_and_directions() -> None:
     assert direction_measures(d)["nearest_cosine"] == pytest.approx(2 / 32, abs=1e-6)
 
 
-def test_losses_inside_a_model() -> None:
-    model = tiny("llama")
-    site = saes.evals.behaviour.Site("resid_post", 0)
+@pytest.mark.parametrize("name", ["llama", "gpt2", "native"])
+@pytest.mark.parametrize("at", ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out", "blocks.2.hook_resid_pre"])
+def test_a_model_runs_on_from_what_is_put_in(name: str, at: str) -> None:
+    """Against the whole model under an intervention."""
+    model, site = tiny(name), as_site(at)
     tokens = torch.randint(3, 100, (4, 12), generator=torch.Generator().manual_seed(0))
-    width = int(model.cfg.d_model)
-    mean = torch.zeros(width)
-    losses, kl = losses_with(model, identity_dictionary(width), site, tokens, mean)
-    assert losses.shape == (len(RUNS), 4)
-    torch.testing.assert_close(losses[1], losses[0], rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(kl, torch.zeros(4), atol=1e-5, rtol=0)
-    torch.testing.assert_close(losses[2], losses[3])  # the mean given here is zero
-    expected = torch.stack([torch.tensor(4.0), torch.tensor(4.5), torch.tensor(6.0), torch.tensor(5.0)])
-    assert float(recovered(expected, "zero")) == pytest.approx(0.75)
-    assert float(recovered(expected, "mean")) == pytest.approx(0.5)
+    passages = Passages(model, site, tokens, excluded=[int(tokens[0, 4])])
+    whole = passages.begin()
+    given = torch.randn(passages.activations.shape, generator=torch.Generator().manual_seed(1))
+    seen = passages.seen(given)
+    acts = capture(model, tokens, site)[site]
+    with intervene(model, patch(site, torch.where(passages.replaced[..., None], given, acts))):
+        changed = model(tokens)[:, :-1].log_softmax(-1)
+    before = model(tokens)[:, :-1].log_softmax(-1)
+    counted = passages.replaced[:, :-1]
+    assert not counted[:, 0].any()
+    assert not counted[0, 4]
+    for logs, loss in ((before, whole), (changed, seen.loss)):
+        each = -logs.gather(-1, tokens[:, 1:, None]).squeeze(-1)
+        torch.testing.assert_close((each * counted).sum(1) / counted.sum(1), loss, rtol=1e-4, atol=1e-4)
+    apart = (before.exp() * (before - changed)).sum(-1)
+    torch.testing.assert_close((apart * counted).sum(1) / counted.sum(1), seen.kl, rtol=1e-3, atol=1e-4)
+    unchanged = passages.seen(passages.activations)
+    torch.testing.assert_close(unchanged.loss, whole)
+    torch.testing.assert_close(unchanged.kl, torch.zeros(4), atol=1e-5, rtol=0)
+
+
+def test_what_is_recovered() -> None:
+    losses = torch.tensor([[4.0, 2.0], [4.5, 2.5], [6.0, 7.0], [5.0, 4.0]])
+    measured = run_measures(losses.mean(1), torch.tensor([0.5, 0.3]).mean())
+    assert measured.tolist() == pytest.approx([(6.5 - 3.5) / (6.5 - 3.0), (4.5 - 3.5) / (4.5 - 3.0), 0.5, 0.4])
+    assert run_intervals(losses, torch.tensor([0.5, 0.3]))[0].isnan().all(), "two prompts say nothing about spread"
+    many = losses[:, torch.arange(40) % 2] + torch.randn(4, 40, generator=torch.Generator().manual_seed(0)) * 0.1
+    low, high = run_intervals(many, torch.full((40,), 0.4))
+    centre = run_measures(many.mean(1), torch.tensor(0.4))
+    assert (low <= centre).all()
+    assert (centre <= high).all()
+    assert (low[:2] > 0.3).all()
 
 
 def test_evaluation_as_a_result() -> None:
@@ -95,3 +125,52 @@ def test_evaluation_as_a_result() -> None:
     assert found.values["losses"].data.shape == (2, 4, 6)
     with pytest.raises(InputError, match="say with site="):
         saes.evaluate(named, model, tokens)
+    narrow = saes.TopK(width - 1, 40, k=2).build()
+    with pytest.raises(InputError, match=f"takes activations of width {width - 1}, and blocks.0.hook_resid_post"):
+        saes.evaluate(narrow, model, tokens, "blocks.0.hook_resid_post")
+
+
+def test_seeds_and_families_of_an_evaluation() -> None:
+    model = tiny("llama")
+    width = int(model.cfg.d_model)
+    named: dict[str, saes.Dictionary] = {}
+    for k in (2, 8):
+        for seed in (0, 1):
+            named[f"topk-40-k{k}-seed{seed}"] = (
+                saes.TopK(width, 40, k=k).build(torch.Generator().manual_seed(seed)).requires_grad_(False)
+            )
+    other = saes.JumpReLU(width, 40).build().requires_grad_(False)
+    other.metadata["training_architecture"] = "batchtopk"
+    named["batchtopk-40"] = other
+    tokens = torch.randint(3, 100, (6, 12), generator=torch.Generator().manual_seed(0))
+    found = saes.evaluate(named, model, tokens, "blocks.0.hook_resid_post", with_model=False)
+    spread = found.values["spread"]
+    assert spread.axes[0].labels == ("topk-40-k2", "topk-40-k8")
+    values = [found.sel(dictionary=f"topk-40-k2-seed{i}", measure="explained_variance") for i in (0, 1)]
+    first, second = (float(each.values["measures"].data) for each in values)
+    assert spread.data[0, :2].tolist() == pytest.approx([(first + second) / 2, abs(first - second)], abs=1e-6)
+    by_name = {plot.values: plot for plot in found.plots}
+    assert by_name["frontier"].options["families"]["batchtopk-40"] == "batchtopk"
+    for plot in found.plots:
+        assert found.figure(found.plots.index(plot)) is not None
+        assert plot.caption
+
+
+def test_comparing_at_equal_sparsity() -> None:
+    frame = pd.DataFrame(
+        {
+            "dictionary": ["a", "b", "c", "d"],
+            "family": ["topk", "topk", "jumprelu", "jumprelu"],
+            "l0": [16.0, 64.0, 8.0, 64.0],
+            "explained_variance": [0.6, 0.8, 0.5, 0.9],
+        }
+    )
+    found = at_equal_l0(frame, "explained_variance")
+    assert found is not None
+    l0, values = found
+    assert l0 == pytest.approx(32.0)
+    assert values == pytest.approx({"topk": 0.7, "jumprelu": 0.5 + 0.4 * 2 / 3})
+    told = frontier_finding(frame, "explained_variance")
+    assert told.startswith("At 32 active latents per token, explained variance is: jumprelu 0.767, topk 0.700")
+    assert at_equal_l0(frame[:2], "explained_variance") is None
+    assert at_equal_l0(frame.assign(l0=[16.0, 32.0, 64.0, 128.0]), "explained_variance") is None

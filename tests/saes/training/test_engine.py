@@ -17,7 +17,7 @@ KINDS: list[DictionaryConfig] = [
     Standard(D_IN, D_SAE, l1_coefficient=2.0),
     TopK(D_IN, D_SAE, k=4),
     BatchTopK(D_IN, D_SAE, k=4),
-    JumpReLU(D_IN, D_SAE, target_l0=4.0, coefficient=20.0),
+    JumpReLU(D_IN, D_SAE, target_l0=4.0, coefficient=20.0, bandwidth=0.05),
     Matryoshka(D_IN, D_SAE, k=4, prefixes=(16, 32)),
 ]
 
@@ -37,7 +37,7 @@ def batches(n: int, seed: int = 0) -> list[torch.Tensor]:
 def test_steps_equal_adam_on_autograds_gradients(config: DictionaryConfig) -> None:
     ours = config.build(torch.Generator().manual_seed(1))
     theirs = config.build(torch.Generator().manual_seed(1))
-    engine = Engine(ours, EngineSettings(adam=Adam(clip=1.0)))
+    engine = Engine(ours, EngineSettings(adam=Adam(clip=1.0, threshold_lr=1.0)))
     adam = torch.optim.Adam(theirs.parameters(), lr=1e-3)
     for x in batches(20):
         engine.step(x, 1e-3)
