@@ -19,6 +19,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "heads in-context": ("interp.cli.head_in_context", "how much better is the model late in a text than early?"),
     "heads knock-out": ("interp.cli.head_knock_out", "what becomes of the loss when heads fall silent?"),
     "lens": ("interp.cli.lens", "read predictions layer by layer, and which component writes them"),
+    "tuned-lens": ("interp.cli.tuned_lens", "train translators with which every layer can be read"),
+    "tuned-lens evaluate": ("interp.cli.tuned_lens_evaluate", "is it better than the logit lens?"),
+    "tuned-lens show": ("interp.cli.tuned_lens_show", "how does a prompt's prediction form?"),
+    "patchscopes": ("interp.cli.patchscopes", "ask the model what a hidden state holds"),
     "patch": ("interp.cli.patch", "find where the information is by patching activations between prompts"),
     "paths": ("interp.cli.paths", "find which heads send it to which, or to the logits"),
     "nodes": ("interp.cli.nodes", "estimate the effect of patching every node at once, and check the estimate"),
@@ -32,7 +36,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("interp.cli.runs", "list, show and compare runs"),
 }
 """Name of each command, of one word or two: its module, and what it does in one line."""
-FIRST = {"heads": "scores", "circuit": "find"}
+FIRST = {"heads": "scores", "circuit": "find", "tuned-lens": "train"}
 """Commands with further ones under them: another name of the command itself."""
 
 PROGRAM = Program(

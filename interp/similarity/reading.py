@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -129,9 +130,14 @@ def described(reading: Reading, texts: Prompts, skip_first: bool, drop_outliers:
         "drop_outliers": drop_outliers,
         "n_texts": len(reading.plans[0].kept),
         "n_tokens_read": tokens,
+        "tokens_sha256": [_tokens_sha256(each.tokens) for each in reading.plans],
     }
     models = tuple(identity(each.model) for each in reading.plans)
     return {"models": models, "task": describe() if describe else None, "settings": settings}
+
+
+def _tokens_sha256(tokens: Tensor) -> str:
+    return hashlib.sha256(tokens.as_subclass(Tensor).cpu().contiguous().numpy().tobytes()).hexdigest()
 
 
 def usual_tokens(x: Float[Tensor, "n d"]) -> Tensor:

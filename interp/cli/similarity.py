@@ -1,0 +1,176 @@
+"""How alike are the representations of a model's layers, or those of two models?
+
+Try:
+    interp similarity                                    all pairs of layers, debiased linear CKA
+    interp similarity --other untrained                  what the architecture and the text alone make alike
+    interp similarity --other gpt2 --align word          another tokenizer: the last token of each word
+    interp similarity --measure mutual_knn --k 10        nearest neighbours in common
+    interp similarity --standardise                      no dimension outweighs the others
+    interp similarity --minibatch 512 --n 200 --n-tokens 1000   streamed: nothing is kept
+    interp similarity --model toy/induction --n 20 --n-tokens 6
+
+Layer L is the residual stream that enters block L, the last is the output of the last block. Intervals are over
+texts; the permutation test exchanges whole texts. What may mislead in the very case (dimensions or tokens that
+outweigh all others, too few tokens) is said in notes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from interp import similarity
+from interp.cli.answering import Answer, Maybe, Options, answering
+from interp.errors import InputError
+from interp.hooks import sites as all_sites
+from interp.models import identity, load_model
+from interp.models.untrained import untrained_twin
+from interp.similarity.measuring import USED_BY, MeasureName
+from interp.similarity.similarity_map import SimilarityMap
+from interp.tasks.english_texts import english_documents, english_passages, passage_tokens
+
+ENGLISH, RANDOM, UNTRAINED = "english", "random", "untrained"
+WORDS_A_TOKEN = 0.6
+"""So few words have at most as many tokens as asked for, in every tokenizer for English."""
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Options of `interp similarity`."""
+
+    other: Maybe[str] = None
+    """A second model, or "untrained": the same architecture with the weights training starts from."""
+    measure: MeasureName = "cka"
+    """What is computed for every pair of layers."""
+    site: Literal["stream", "attn_out", "mlp_out", "mlp_post", "z"] = "stream"
+    """What is compared of every layer: the residual stream, or what a part of the block makes."""
+    text: str = ENGLISH
+    """english: presidents' messages, fetched once (random where a model has no tokenizer);
+    random: random tokens; or a .txt file or a folder of them, each one text."""
+    n: int = 40
+    """Texts; they are what intervals and the permutation test draw."""
+    n_tokens: int = 251
+    """Tokens of each text, of which the first is left out."""
+    align: Literal["auto", "token", "character", "word", "document"] = "auto"
+    """How tokens of two tokenizers are paired; auto: where both have read the same characters."""
+    kernel: Literal["linear", "rbf"] = "linear"
+    """cka: the kernel."""
+    bandwidth: float = 1.0
+    """cka with rbf: its width in median distances."""
+    estimator: Literal["debiased", "biased"] = "debiased"
+    """cka: without or with the bias of few tokens."""
+    minibatch: Maybe[int] = None
+    """cka: stream, averaging over minibatches of so many tokens (default: keep all tokens)."""
+    variance: float = 0.99
+    """svcca: share of the variance that is kept."""
+    distance: Literal["correlation", "cosine", "euclidean"] = "correlation"
+    """rsa: the distance between tokens."""
+    k: int = 10
+    """mutual_knn: neighbours."""
+    standardise: bool = False
+    """Give every dimension the same variance first."""
+    keep_outliers: bool = False
+    """Keep tokens over ten times as long as the median one."""
+    permutations: Maybe[int] = None
+    """Draws of the permutation test, 0 for none (default: 200 where that is cheap)."""
+    bos: bool = False
+    """Begin every text with the BOS token, which is then what is left out."""
+
+
+def main(config: Config, console: Console | None = None) -> int:
+    """Compare, print the layers beside each other, keep everything in a run."""
+    title = f"Similarity of the representations of {config.model}" + (f" and {config.other}" if config.other else "")
+    with answering("similarity", config, title=title, console=console) as answer:
+        other = _other(answer, config)
+        found = answer.step("similarity", lambda: _measure(answer, config, other))
+        _show(answer, found, config)
+    return 0
+
+
+def _other(answer: Answer, config: Config) -> Any:
+    if config.other is None:
+        return None
+    if config.other == UNTRAINED:
+        return untrained_twin(answer.model, config.seed)
+    return load_model(config.other, device=config.device)
+
+
+def _measure(answer: Answer, config: Config, other: Any) -> SimilarityMap:
+    model = answer.model
+    reading: dict[str, Any] = {
+        "sites": _sites(model, config.site),
+        "other_sites": None if other is None else _sites(other, config.site),
+        "drop_outliers": not config.keep_outliers,
+    }
+    texts, more = _texts(answer, config, other)
+    _check_options(config)
+    measured: dict[str, Any] = {"standardise": config.standardise, "seed": config.seed}
+    measured |= {name: getattr(config, name) for name in USED_BY.get(config.measure, ())}
+    measured["n_permutations"] = config.permutations
+    if config.minibatch is not None:
+        if config.measure != "cka":
+            raise InputError("--minibatch streams CKA; leave it out for other measures")
+        return similarity.cka(model, texts, other, minibatch=config.minibatch, **reading, **more, **measured)
+    read = similarity.represent(model, texts, other, **reading, **more)
+    return similarity.compare(read, config.measure, **measured)
+
+
+def _check_options(config: Config) -> None:
+    """Refuse options of another measure: they would change nothing."""
+    usual = Config()
+    for measure, names in USED_BY.items():
+        for name in names if measure != config.measure else ():
+            if getattr(config, name) != getattr(usual, name):
+                raise InputError(f"--{name} is an option of {measure}; leave it out for {config.measure}")
+
+
+def _sites(model: Any, kind: str) -> list[all_sites.Site] | None:
+    if kind == "stream":
+        return None
+    return [all_sites.Site(kind, layer) for layer in range(int(model.cfg.n_layers))]
+
+
+def _texts(answer: Answer, config: Config, other: Any) -> tuple[Any, dict[str, Any]]:
+    """Texts or token ids as the models can take them, with how they are read; says what they are."""
+    models = [answer.model] if other is None else [answer.model, other]
+    source = None if config.text == ENGLISH else config.text
+    if config.text == RANDOM or (config.text == ENGLISH and any(model.tokenizer is None for model in models)):
+        return _random_tokens(answer, config, models), {"align": "token" if config.align == "auto" else config.align}
+    n = config.n if source is None else min(config.n, sum(1 for _ in english_documents(source)))
+    hashes = {identity(model)["tokenizer_sha256"] for model in models}
+    if len(hashes) == 1 and config.align in ("auto", "token"):
+        answer.say(f"{n} passages of {config.n_tokens} tokens")
+        tokens = passage_tokens(
+            answer.model, n, config.n_tokens, seed=config.seed, prepend_bos=config.bos, source=source
+        )
+        return tokens, {"align": "token"}
+    n_words = max(1, int(config.n_tokens * WORDS_A_TOKEN))
+    answer.say(f"{n} passages of {n_words} words")
+    passages = english_passages(n, n_words=n_words, seed=config.seed, source=source)
+    return [text for _, text in passages], {"align": config.align, "prepend_bos": config.bos}
+
+
+def _random_tokens(answer: Answer, config: Config, models: list[Any]) -> Tensor:
+    n_vocab = min(int(model.cfg.d_vocab) for model in models)
+    longest = min(int(model.cfg.n_ctx) for model in models)
+    n_tokens = min(config.n_tokens, longest)
+    answer.say(f"{config.n} texts of {n_tokens} random tokens")
+    generator = torch.Generator().manual_seed(config.seed)
+    return torch.randint(n_vocab, (config.n, n_tokens), generator=generator)
+
+
+def _show(answer: Answer, found: SimilarityMap, config: Config) -> None:
+    settings = found.settings
+    about = f"{config.measure} over {settings['n']} {settings['unit']} of {settings['n_documents']} texts"
+    beside = "same_layer" if settings["two_models"] else "next_layer"
+    if beside in found.values:
+        which = "both models at the same layer" if settings["two_models"] else "each layer with the next"
+        answer.show(found.to_frame(beside), f"{about}: {which}")
+    if settings["two_models"] or beside not in found.values:
+        answer.show(found.best_matches(), f"{about}: the layer most like it")
+    for note in found.notes:
+        answer.say(f"note: {note}")
