@@ -32,6 +32,14 @@ _PAINTED = f"""{_PAGES}.flatMap((page) => [...page.querySelectorAll('canvas')]).
   const pixels = new Uint32Array(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.buffer);
   return pixels.some((pixel) => pixel !== pixels[0]);
 }}).length"""
+# Sizes and a sample of the pixels of every canvas.
+_PIXELS = f"""{_PAGES}.flatMap((page) => [...page.querySelectorAll('canvas')]).map((canvas) => {{
+  if (!canvas.width || !canvas.height) return 0;
+  const pixels = new Uint32Array(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.buffer);
+  let sum = pixels.length;
+  for (let i = 0; i < pixels.length; i += 101) sum = (sum * 31 + pixels[i]) % 4294967291;
+  return sum;
+}}).join()"""
 _DRAW = """(async () => {
   if (window.interpViews) await window.interpViews.drawAll();
   await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
@@ -81,7 +89,7 @@ def screenshot(
             height = int(session.evaluate("document.documentElement.scrollHeight"))
             _resize(session, width, min(height, _TILE))
             session.evaluate(_DRAW)
-        session.listen(0.3)  # charts that follow their size are drawn again
+        _settle(session)
         tiles = [_tile(session, width, top, min(_TILE, height - top)) for top in range(0, height, _TILE)]
     atomic_write(Path(png_path), tiles[0] if len(tiles) == 1 else stacked(tiles))
     return Path(png_path)
@@ -143,6 +151,14 @@ def _wait_until(session: devtools.Session, expression: str) -> None:
 def _count(session: devtools.Session, css: str) -> int:
     found = f"{_PAGES}.flatMap((page) => [...page.querySelectorAll({json.dumps(css)})])"
     return int(session.evaluate(f"{found}.length"))
+
+
+def _settle(session: devtools.Session, least: float = 0.3, most: float = 20.0) -> None:
+    """Wait until canvases are as they were a moment ago: charts follow their size, and some grow into place."""
+    before, waited = None, 0.0
+    while (now := session.evaluate(_PIXELS)) != before and waited < most:
+        session.listen(least)
+        before, waited = now, waited + least
 
 
 def _tile(session: devtools.Session, width: int, top: int, height: int) -> bytes:

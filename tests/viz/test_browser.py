@@ -166,6 +166,23 @@ def test_a_screenshot_shows_the_page(tmp_path: Path, heatmap: Result) -> None:
 
 
 @pytest.mark.browser
+def test_a_picture_waits_for_what_grows_into_place(tmp_path: Path) -> None:
+    page = tmp_path / "growing.html"
+    page.write_text(
+        """<!doctype html><body style="margin:0"><canvas width="40" height="40"></canvas><script>
+        const context = document.querySelector('canvas').getContext('2d');
+        let step = 0;
+        setInterval(() => {
+          if (step++ >= 12) return;
+          context.fillStyle = `rgb(${step}, 0, 0)`;
+          context.fillRect(0, 0, 40, 40);
+        }, 100);
+        </script>"""
+    )
+    assert colours_of(screenshot(page, tmp_path / "grown.png", 40, 40)) == {(12, 0, 0)}
+
+
+@pytest.mark.browser
 def test_a_picture_of_a_long_page_holds_all_of_it(tmp_path: Path) -> None:
     stripes = [(9 * i, 250 - 9 * i, 7) for i in range(20)]
     page = tmp_path / "long.html"
