@@ -38,8 +38,9 @@ class HeadScores(Result):
     """Scores of all heads, between 0 and 1.
 
     score, low, high [kind, layer, head]: mean over prompts and its 95 % interval. per_prompt [example, kind, layer,
-    head]. control [kind, layer, head]: the same diagonals on random tokens that do not repeat; what is left there is
-    attention to a distance and not to a repetition (absent where prompts were given). pattern [head, query, key]: of
+    head]. control, control_low, control_high [kind, layer, head]: the same diagonals on as many prompts of random tokens
+    that do not repeat; what is left there is attention to a distance and not to a repetition (absent where prompts were
+    given). pattern [head, query, key]: of
     the best heads on the first prompt, when asked for.
     """
 
@@ -96,7 +97,7 @@ def scores(
         values=values | patterns,
         settings=settings,
         provenance=provenance(model=identity(model), started=started, **asked),
-        plots=_plots(bool(patterns)),
+        plots=_plots(kinds, bool(patterns)),
         texts=texts,
     )
 
@@ -162,7 +163,7 @@ def score_values(
     kinds: Sequence[str],
     control: Float[Tensor, "batch kind layer head"] | None = None,
 ) -> dict[str, Values]:
-    """The values of a `HeadScores`: means with intervals, every prompt's scores, and the control's mean."""
+    """The values of a `HeadScores`: means with intervals, every prompt's scores, and the control's."""
     counted = ~each[:, :, 0, 0].isnan()
     for kind, any_prompt in zip(kinds, counted.any(0).tolist()):
         if not any_prompt:
@@ -181,7 +182,9 @@ def score_values(
     }
     values["per_prompt"] = Values(each, (Axis("example", tuple(range(len(each)))), *axes), "attention")
     if control is not None:
-        values["control"] = Values(control.mean(0), axes, "attention", "random tokens without repetition")
+        without = mean_with_interval(Values(control, values["per_prompt"].axes, "attention"))
+        for name, key in (("control", "mean"), ("control_low", "low"), ("control_high", "high")):
+            values[name] = Values(without[key].data, axes, "attention", "random tokens without repetition")
     return values
 
 
@@ -201,14 +204,14 @@ def _best_patterns(
     return {"pattern": pattern.sel(example=0)}, {"tokens": tokens}
 
 
-def _plots(with_patterns: bool) -> tuple[Plot, ...]:
+def _plots(kinds: Sequence[str], with_patterns: bool) -> tuple[Plot, ...]:
     maps = Plot(
         "heatmap",
         "score",
         x="head",
         y="layer",
         series="kind",
-        title="Attention head scores",
+        title="Attention head scores" + (f": {kinds[0]}" if len(kinds) == 1 else ""),
         caption="Share of each head's attention that lies where a head of that kind looks, mean over prompts.",
         caveat="A score says where a head looks, not what it does with what it finds there.",
         low="low",

@@ -47,6 +47,13 @@ class Detected:
         """ "induction head", or "candidate induction head" where none is detected."""
         return f"{'' if self.heads[kind] else 'candidate '}{WORDS[kind]} head"
 
+    def shown(self, kind: str, most: int) -> list[tuple[Head, str]]:
+        """The `most` highest heads of a kind with what to call them: detected ones, or else the single nearest."""
+        if self.heads[kind]:
+            return [(head, f"{WORDS[kind]} head {head_name(head)}") for head in self.heads[kind][:most]]
+        nearest = self.nearest[kind][0]
+        return [(nearest, f"highest {WORDS[kind]} score, head {head_name(nearest)}, below {THRESHOLD}")]
+
     def caution(self) -> str:
         """What to know in a model where no induction or previous-token head is detected; empty elsewhere."""
         missing = [kind for kind in ("previous", "induction") if not self.heads[kind]]

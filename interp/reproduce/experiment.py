@@ -37,7 +37,7 @@ class Experiment:
 
     model: what is asked. run: where results are kept. report: the page being written. name: of the steps in the run.
     headline: the headline numbers, as `Headline` or the same in a tuple. skipped: sentences that say what the model
-    could not be asked, and why.
+    could not be asked, and why. results: of the steps so far, by name.
     """
 
     model: Any
@@ -46,10 +46,12 @@ class Experiment:
     name: str
     headline: list[tuple[Any, ...]] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    results: dict[str, Result] = field(default_factory=dict)
 
     def step(self, name: str, compute: Callable[[], R]) -> R:
         """A result of the run: loaded when an interrupted session finished it, else computed and stored."""
-        return self.run.step(f"{self.name}-{name}", compute)  # type: ignore[return-value]
+        result = self.results[name] = self.run.step(f"{self.name}-{name}", compute)
+        return result  # type: ignore[return-value]
 
     def number(
         self, name: str, value: Values, low: Values, high: Values, n: int, unit: str = "", of: str = "prompts"

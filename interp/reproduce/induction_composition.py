@@ -22,12 +22,13 @@ from interp.models import identity
 from interp.reproduce.asking import ask, several, with_interval
 from interp.reproduce.detected_heads import Detected
 from interp.reproduce.experiment import Experiment
-from interp.results import Axis, Plot, Result, Values, bootstrap_interval
+from interp.results import FEWEST, Axis, Plot, Result, Values, bootstrap_interval
 from interp.runs import provenance
 from interp.viz.theme import number
 
 GROUPS = ("previous-token to induction", "previous-token to neither", "neither to induction", "neither to neither")
 RANDOM = "random weights"
+WHAT = "K-composition"
 
 
 class InductionComposition(Result):
@@ -58,26 +59,42 @@ def tell_composition(experiment: Experiment, found: Detected, length: int, seed:
             f"The positions of this model are rotary, so the product depends on how far back the key lies; here "
             f"{several(offset, 'token')}, as on the prompts above. "
         )
-    scores, why_not = ask(experiment, "composition", lambda: heads.composition_scores(model, offset=offset, seed=seed))
+    scores, why_not = ask(
+        experiment, "composition", lambda: heads.composition_scores(model, offset=offset, seed=seed), WHAT
+    )
     if scores is None:
         experiment.report.section(title, asked + why_not)
         return
     sources, destinations = found.asked("previous"), found.asked("induction")
     compared, why_not = ask(
-        experiment, "composition-compared", lambda: compare_composition(model, scores, found, sources, destinations)
+        experiment,
+        "composition-compared",
+        lambda: compare_composition(model, scores, found, sources, destinations),
+        WHAT,
     )
     if compared is None or not int(compared.values["n"].data[0]):
         none = "No previous-token head comes before an induction head in this model, so there is no such pair."
+        if compared is not None:
+            experiment.skip(f"{WHAT}: {none[0].lower()}{none[1:]}")
         experiment.report.section(title, asked + (why_not or none))
         return
     text = f"{asked}\n\n{_finding(compared)}"
-    experiment.report.section(title, text).add(compared)
-    experiment.report.add(
-        _strongest(compared), caption="The pairs of a previous-token head and an induction head that compose most."
-    )
+    report = experiment.report.section(title, text)
+    report.add(compared, _bars_caption(compared), plot=0).add(compared, _map_caption(compared), plot=1)
     at = compared.sel(pairs=GROUPS[0]).values
     n_pairs = int(at["n"].data)
-    experiment.number("K-composition, previous-token to induction", at["score"], at["low"], at["high"], n_pairs)
+    report.add(
+        _strongest(compared),
+        caption=f"The strongest of {several(n_pairs, 'pair')} of a previous-token head and an induction head. Every "
+        "number follows from the weights of one pair, whatever the prompt: nothing is drawn, so it has no interval.",
+    )
+    named = f"K-composition, {sources_words(found)}"
+    experiment.number(named, at["score"], at["low"], at["high"], n_pairs, of="pairs" if n_pairs > 1 else "pair")
+
+
+def sources_words(found: Detected) -> str:
+    """ "previous-token heads to induction heads", with "candidate" where none is detected."""
+    return f"{found.noun('previous')}s to {found.noun('induction')}s"
 
 
 def compare_composition(
@@ -164,29 +181,71 @@ def _plots(sizes: Sequence[int], offset: Any) -> tuple[Plot, Plot]:
     )
 
 
+def fits_better(compared: InductionComposition) -> bool | None:
+    """Whether pairs of the two kinds compose more than their neighbours; None where there are too few to say."""
+    low, high = compared.sel(pairs=GROUPS[0]).values["low"], compared.sel(pairs=GROUPS[3]).values["high"]
+    return None if low.data.isnan() or high.data.isnan() else float(low.data) > float(high.data)
+
+
 def _finding(compared: InductionComposition) -> str:
     by_group = [compared.sel(pairs=name).values for name in (*GROUPS, RANDOM)]
     each = [with_interval(at["score"], at["low"], at["high"]) for at in by_group]
+    n_pairs, n_neither = int(by_group[0]["n"].data), int(by_group[3]["n"].data)
     best = _strongest(compared).iloc[0]
+    neither = (
+        f"pairs of heads of the same layers that are neither with {each[3]} (n = {n_neither})"
+        if n_neither
+        else "and there is no pair of heads of the same layers that are neither"
+    )
     text = (
         f"Pairs of a previous-token head and an induction head compose with {each[0]} on average (n = "
-        f"{int(by_group[0]['n'].data)} pairs), random weights of this shape with {each[4]}, and pairs of heads of the "
-        f"same layers that are neither with {each[3]} (n = {int(by_group[3]['n'].data)}). The strongest pair is "
-        f"{best['previous-token head']} with {best['induction head']}, {number(float(best['K-composition']))}, which "
-        f"{best['neither at least as high']} of the pairs of neither reach."
+        f"{several(n_pairs, 'pair')}), random weights of this shape with {each[4]}, {neither}. The strongest pair is "
+        f"{best['previous-token head']} with {best['induction head']}, {number(float(best['K-composition']))}"
     )
-    if float(by_group[0]["low"].data) > float(by_group[3]["high"].data):
-        return f"{text} The two kinds do fit together better than their neighbours."
-    if by_group[0]["low"].data.isnan() or by_group[3]["low"].data.isnan():
-        return text
-    return f"{text} On average, then, the two kinds do not clearly fit together better than their neighbours."
+    reached = f", which {best['neither at least as high']} of the pairs of neither reach." if n_neither else "."
+    verdict = {
+        True: " The two kinds do fit together better than their neighbours.",
+        False: " On average, then, the two kinds do not clearly fit together better than their neighbours.",
+        None: f" With fewer than {FEWEST} pairs of a kind there is no interval to compare by.",
+    }
+    return text + reached + verdict[fits_better(compared)]
+
+
+def _bars_caption(compared: InductionComposition) -> str:
+    """What the bars show of this model."""
+    pairs = "pairs of a previous-token head and an induction head"
+    found = {
+        True: f"{pairs} compose more than pairs of neither",
+        False: f"{pairs} do not clearly compose more than pairs of neither",
+        None: f"there are too few {pairs} or of neither to compare them",
+    }[fits_better(compared)]
+    counts = ", ".join(f"{name}: {int(n)}" for name, n in zip((*GROUPS, RANDOM), compared.values["n"].data.tolist()))
+    offset = compared.settings["offset"]
+    rotary = "" if offset is None else f" Rotary positions: the key {offset} tokens before the query."
+    return (
+        f"Mean K-composition by kind of pair: {found}. Whiskers: 95 % intervals over pairs, where there are at least "
+        f"{FEWEST}, and for random weights the range of 95 % of the pairs; n is {counts}; neither: heads of the same "
+        f"layers detected as nothing.{rotary}"
+    )
+
+
+def _map_caption(compared: InductionComposition) -> str:
+    best = _strongest(compared).iloc[0]
+    above = compared.values["above"].data
+    n_above = int((above[~above.isnan()] > 0).sum())
+    return (
+        f"K-composition of each pair less that of random weights: {n_above} of {int((~above.isnan()).sum())} lie above "
+        f"it, most of all {best['previous-token head']} with {best['induction head']}. Empty where the source does not "
+        "come first."
+    )
 
 
 def _strongest(compared: InductionComposition, n: int = 8) -> pd.DataFrame:
     frame = compared.to_frame("above").dropna(subset="value")
     frame["K-composition"] = frame["value"] + float(compared.values["score"].data[-1])
     exceeded = compared.to_frame("exceeded")["value"]
-    frame["neither at least as high"] = [f"{share:.2%}" if share else "none" for share in exceeded[frame.index]]
+    shares = exceeded[frame.index]
+    frame["neither at least as high"] = ["–" if s != s else f"{s:.2%}" if s else "none" for s in shares]
     frame = frame.drop(columns="value").rename(
         columns={"source": "previous-token head", "destination": "induction head"}
     )

@@ -18,15 +18,22 @@ from interp import heads
 from interp.heads import CopyingScores, EigenvalueScores
 from interp.hooks.head_names import Head, head_name
 from interp.models import identity
-from interp.reproduce.asking import ask, several, with_interval
+from interp.reproduce.asking import ask, joined, several, with_interval
 from interp.reproduce.detected_heads import Detected
 from interp.reproduce.experiment import Experiment
-from interp.results import Axis, Plot, Result, Values, bootstrap_interval
+from interp.results import FEWEST, Axis, Plot, Result, Values, bootstrap_interval, interval_words
 from interp.runs import provenance
 from interp.tasks.wording import ordinary_tokens
 from interp.viz.theme import interval, number
 
 READS = {"embedding": "embedding", "first_block": "after block 0", "stream": "in place"}
+ASKED = {
+    "embedding": "reading the bare embedding",
+    "after block 0": "reading the stream after block 0",
+    "in place": "reading the stream in place",
+    "OV eigenvalues": "by the eigenvalues of OV",
+}
+"""How the measures are spoken of in a sentence."""
 LENGTH = 25
 """Tokens of a sample, as in the paper."""
 EIGENVALUES = "OV eigenvalues"
@@ -46,12 +53,13 @@ def tell_copying(experiment: Experiment, found: Detected, n: int, seed: int) -> 
     model, noun = experiment.model, found.noun("induction")
     length = min(LENGTH, len(ordinary_tokens(model)))
     copying: dict[str, CopyingScores] = {}
-    eigenvalues, why_not = ask(experiment, "eigenvalues", lambda: heads.eigenvalue_scores(model, "OV"))
+    eigenvalues, why_not = ask(experiment, "eigenvalues", lambda: heads.eigenvalue_scores(model, "OV"), "copying")
     for reads in READS if eigenvalues is not None else ():
         one, why_not = ask(
             experiment,
             f"copying-{reads.replace('_', '-')}",
             lambda reads=reads: heads.copying_scores(model, n=n, length=length, seed=seed, reads=reads),  # type: ignore[misc]
+            "copying",
         )
         if one is None:
             break
@@ -61,16 +69,19 @@ def tell_copying(experiment: Experiment, found: Detected, n: int, seed: int) -> 
         experiment.report.section(title, asked + why_not)
         return
     compared = experiment.step("copying-compared", lambda: compare_copying(model, copying, eigenvalues, found))
-    experiment.report.section(title, f"{asked}\n\n{_finding(compared, noun)}").add(compared)
-    experiment.report.add(
+    report = experiment.report.section(title, f"{asked}\n\n{_finding(compared, noun)}")
+    report.add(compared, _rank_caption(compared, noun), plot=0).add(compared, _map_caption(compared), plot=1)
+    report.add(
         _table(found, copying, eigenvalues, compared),
-        caption=f"Each {noun}: its copying scores with their 95 % intervals over samples, its eigenvalue score, and in "
-        "parentheses the share of the other heads that score higher.",
+        caption=f"Each {noun}: its copying scores with {interval_words(n, 'samples')}, its eigenvalue score, and in "
+        "parentheses the share of the other heads that score higher. Eigenvalue scores are computed from the weights "
+        "alone, so nothing is drawn and they have no interval; –: not defined, since the head's OV circuit is zero.",
     )
+    n_heads = len(found.asked("induction"))
     for measure in compared.values["rank"].axis("measure").labels[:2]:
         at = compared.sel(measure=measure, group="these heads").values
-        name, n_heads = f"rank in copying ({measure}), {noun}s", len(found.asked("induction"))
-        experiment.number(name, at["rank"], at["low"], at["high"], n_heads)
+        name = f"rank in copying ({measure}), {several(n_heads, noun)}"
+        experiment.number(name, at["rank"], at["low"], at["high"], n_heads, of="heads" if n_heads > 1 else "head")
 
 
 def _asked(n: int, length: int) -> str:
@@ -132,7 +143,8 @@ def groups_of(found: Detected, every: list[Head]) -> dict[str, list[int]]:
 
 def _ranks(scores: Float[Tensor, "measure head"]) -> Float[Tensor, "measure head"]:
     """Share of the other heads below, ties counted half; NaN (a circuit of zeros) in the middle."""
-    known = scores.nan_to_num(nan=float(scores.nanmean()))
+    middle = scores.nanmean()
+    known = scores.nan_to_num(nan=0.0 if middle.isnan() else float(middle))
     below = (known[:, :, None] > known[:, None, :]).float().sum(-1)
     equal = (known[:, :, None] == known[:, None, :]).float().sum(-1) - 1
     return (below + equal / 2) / max(scores.shape[1] - 1, 1)
@@ -169,17 +181,50 @@ def _plots(sizes: Mapping[str, int], chance: float) -> tuple[Plot, Plot]:
 
 
 def _finding(compared: InductionCopying, noun: str) -> str:
-    """One sentence a measure says: how the induction heads rank."""
+    """How the induction heads rank by each measure, and what that says."""
     at = compared.sel(group="these heads").values
-    parts = []
-    for measure in at["rank"].axis("measure").labels:
-        one = [at[name].sel(measure=measure) for name in ("rank", "low", "high")]
-        parts.append(f"{with_interval(*one)} ({measure})")
+    measures = [str(measure) for measure in at["rank"].axis("measure").labels]
+    each = [[at[name].sel(measure=measure) for name in ("rank", "low", "high")] for measure in measures]
+    told = ", ".join(f"{with_interval(*one)} ({measure})" for measure, one in zip(measures, each))
     n = len(compared.settings["groups"]["these heads"])
     first, rest = float(at["rank"].data[0]), float(at["rank"].data[1:].max())
-    better = "The paper's reading understates them here. " if rest > first + 0.1 else ""
+    better = " The paper's reading understates them here." if rest > first + 0.1 else ""
+    return f"Mean rank of {several(n, noun)} among all heads, where 0.5 is nothing special: {told}.{better}"
+
+
+def above_half(compared: InductionCopying) -> tuple[list[str], list[str]]:
+    """The measures by which these heads rank clearly above the middle, and the others, in words."""
+    at = compared.sel(group="these heads").values
+    measures = [str(measure) for measure in at["rank"].axis("measure").labels]
+    above = [measure for measure in measures if float(at["low"].sel(measure=measure).data) > 0.5]
+    return [ASKED[measure] for measure in above], [ASKED[measure] for measure in measures if measure not in above]
+
+
+def _rank_caption(compared: InductionCopying, noun: str) -> str:
+    """What the bars show of this model."""
+    above, rest = above_half(compared)
+    sizes = {name: len(heads_of) for name, heads_of in compared.settings["groups"].items()}
+    if above:
+        told = f"{joined(above)}, these heads rank above the middle (0.5)"
+        told += f"; {joined(rest)}, not clearly" if rest else ""
+    else:
+        told = "by no measure do these heads clearly rank above the middle (0.5)"
+    few = {name: n for name, n in sizes.items() if n < FEWEST}
+    none = f"; none for {joined([f'{name} ({n})' for name, n in few.items()])}, which are too few" if few else ""
     return (
-        f"Mean rank of {several(n, noun)} among all heads, where 0.5 is nothing special: {', '.join(parts)}. {better}"
+        f"Mean rank in copying among all {sum(sizes.values())} heads: {told}. Whiskers: 95 % intervals over heads "
+        f"({', '.join(f'{name}: {n}' for name, n in sizes.items())}{none}); these heads: the {noun}s."
+    )
+
+
+def _map_caption(compared: InductionCopying) -> str:
+    """What the maps show of this model."""
+    best = compared.top(1, "signed", "copying").iloc[0]
+    return (
+        f"Copying score of every head, by what it reads. The highest is {number(float(best['value']))}, of head "
+        f"{best['layer']}.{best['head']} reading {best['reads']}. 1: all that a head raises, attending to a random "
+        f"token, is that token's own logit; {number(float(compared.settings['chance']))}: what blind raising gives; "
+        "−1: it never raises it."
     )
 
 
@@ -199,7 +244,7 @@ def _table(
             row[READS[reads]] = _cell(float(at["score"].data), bounds, 1 - float(rank))
         value = eigenvalues.values["score"].sel(circuit="OV", layer=layer, head=head).data
         rank = compared.values["ranks"].sel(measure=EIGENVALUES, head=row["head"]).data
-        row[EIGENVALUES] = _cell(float(value), "", 1 - float(rank))
+        row[EIGENVALUES] = _cell(float(value), "", 1 - float(rank)) if not value.isnan() else "–"
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -11,18 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import pandas as pd
-
-from interp import heads
 from interp.errors import InputError
-from interp.heads import HeadScores
-from interp.hooks.head_names import head_name
 from interp.reproduce.asking import several, with_interval
-from interp.reproduce.detected_heads import THRESHOLD, WORDS, Detected
 from interp.reproduce.experiment import Experiment
+from interp.reproduce.induction_behaviour import ENDS, tell_heads, tell_loss
 from interp.reproduce.induction_composition import tell_composition
 from interp.reproduce.induction_copying import tell_copying
 from interp.reproduce.induction_knock_outs import tell_knock_outs
+from interp.reproduce.induction_summary import summary
 from interp.reproduce.induction_texts import Places, tell_texts
 from interp.reproduce.phase_change import PhaseChangeSettings, phase_change_of_revisions, run_phase_change
 from interp.runs import Run
@@ -68,15 +64,15 @@ class InductionSettings:
 
     @classmethod
     def quick(cls) -> InductionSettings:
-        """The same questions and figures in a quarter of the time: fewer prompts and draws, smaller models trained."""
+        """The same questions and figures in a quarter of the time: fewer prompts and draws, one training seed."""
         return cls(
             n=5,
             n_copying=5,
-            n_knock_out=3,
+            n_knock_out=5,
             n_random=6,
             n_texts=6,
-            n_texts_knock_out=3,
-            n_random_texts=2,
+            n_texts_knock_out=5,
+            n_random_texts=5,
             phase_change=PhaseChangeSettings.quick(),
         )
 
@@ -90,16 +86,18 @@ def run_induction(model: Any, settings: InductionSettings, run: Run, report: Rep
     experiment = Experiment(model, run, report, "induction")
     settings = _fitting(model, settings)
     repeated = {"length": settings.length, "seed": settings.seed, "prepend_bos": settings.prepend_bos}
-    _tell_loss(experiment, settings.n, repeated)
-    found = _tell_heads(experiment, settings.n, settings.views, repeated)
+    tell_loss(experiment, settings.n, repeated)
+    found = tell_heads(experiment, settings.n, settings.views, repeated)
     chosen = found.asked("induction", settings.most_heads)
     tell_copying(experiment, found, settings.n_copying, settings.seed)
     tell_knock_outs(experiment, found, chosen, settings.n_random, {"n": settings.n_knock_out, **repeated})
     tell_composition(experiment, found, settings.length, settings.seed)
     tell_texts(experiment, found, chosen, Places(settings.early, settings.late, settings.window), _texts(settings))
+    changed = None
     if settings.phase_change is not None:
         changed = run_phase_change(replace(settings.phase_change, seed=settings.seed), run, report)
         experiment.headline += changed.headline
+    report.abstract(summary(experiment, found, changed))
     if settings.revisions is not None:
         _tell_revisions(experiment, settings)
     return experiment
@@ -123,64 +121,6 @@ def _texts(settings: InductionSettings) -> dict[str, Any]:
     }
 
 
-def _tell_loss(experiment: Experiment, n: int, repeated: dict[str, Any]) -> None:
-    loss = experiment.step("loss", lambda: heads.repeated_loss(experiment.model, n=n, **repeated))
-    first, second = (
-        [loss.sel(copy=copy).values[name] for name in ("copies", "copies_low", "copies_high")] for copy in (1, 2)
-    )
-    experiment.report.section(
-        "Induction: what repetition saves",
-        f"{n} prompts of {repeated['length']} random tokens, then the same tokens again. Nothing but the "
-        "repetition predicts a token of the second copy, so what the model saves there it saves by looking "
-        "back. In the first copy the loss may lie above a uniform guess: a language model expects text, not random "
-        f"tokens.\n\nThe mean loss is {with_interval(*first)} nats in the first copy and {with_interval(*second)} in "
-        "the second.",
-    ).add(loss)
-    for name, (mean, low, high) in (("loss, first copy", first), ("loss, second copy", second)):
-        experiment.number(name, mean, low, high, n)
-
-
-def _tell_heads(experiment: Experiment, n: int, views: int, repeated: dict[str, Any]) -> Detected:
-    scores = experiment.step("scores", lambda: heads.scores(experiment.model, n=n, keep_patterns=views, **repeated))
-    found = Detected.by_score(scores)
-    experiment.report.section("Induction: the heads", _heads_text(found)).add(scores)
-    for kind, words in WORDS.items():
-        for layer, head in scores.top_heads(kind, n=3 if kind == "induction" else 1):
-            at = scores.sel(kind=kind, layer=layer, head=head).values
-            experiment.number(f"{words} head {layer}.{head}", at["score"], at["low"], at["high"], n)
-    experiment.report.add(
-        _best_heads(scores),
-        caption="The five best heads of each kind with 95 % intervals over prompts, beside the same measure on random "
-        "tokens that do not repeat (control).",
-    )
-    return found
-
-
-def _heads_text(found: Detected) -> str:
-    counts = "; ".join(
-        f"{several(len(found.heads[kind]), f'{words} head')}"
-        + (f" ({', '.join(head_name(head) for head in found.heads[kind])})" if found.heads[kind] else "")
-        for kind, words in WORDS.items()
-    )
-    return (
-        "A previous-token head looks from a token to the one before it; a duplicate-token head to the same token in "
-        "the first copy; an induction head to the token after it. The score is the share of a head's attention that "
-        f"lies there; heads that reach {THRESHOLD} count as detected, which is a convention.\n\nDetected, highest "
-        f"first: {counts}. {found.caution()}"
-    )
-
-
-def _best_heads(scores: HeadScores) -> pd.DataFrame:
-    """The five best heads of each kind with their control, as a table."""
-    rows = []
-    for kind, words in WORDS.items():
-        for layer, head in scores.top_heads(kind, 5):
-            at = scores.sel(kind=kind, layer=layer, head=head).values
-            score = with_interval(at["score"], at["low"], at["high"])
-            rows.append((words, head_name((layer, head)), score, f"{float(at['control'].data):.4f}"))
-    return pd.DataFrame(rows, columns=["kind", "head", "score [95 % interval]", "control"])
-
-
 def _tell_revisions(experiment: Experiment, settings: InductionSettings) -> None:
     name = str(settings.revisions)
     title = f"Phase change: training revisions of {name}"
@@ -202,13 +142,14 @@ def _tell_revisions(experiment: Experiment, settings: InductionSettings) -> None
             ),
         )
     except InputError as error:
+        experiment.skip(f"training revisions of {name}: {error}.")
         experiment.report.section(title, f"{asked}Not measured here: {error}.")
         return
-    best = curves.values["best"].sel(kind="induction")
     gained = [curves.sel(step=curves.values["in_context"].axis("step").labels[i]).values for i in (0, -1)]
     told = [with_interval(at["in_context"], at["low"], at["high"]) for at in gained]
+    best = [with_interval(*(at[f"best{end}"].sel(kind="induction") for end in ENDS)) for at in gained]
     experiment.report.section(
         title,
         f"{asked}\n\nThe loss of the second copy less that of the first goes from {told[0]} to {told[1]} nats, the "
-        f"best prefix-matching score from {float(best.data[0]):.2f} to {float(best.data[-1]):.2f}.",
+        f"best prefix-matching score from {best[0]} to {best[1]} (n = {several(settings.n, 'prompt')}).",
     ).add(curves)

@@ -20,11 +20,11 @@ from interp.hooks.head_names import Head, head_name
 from interp.hooks.prompts import PromptTokens
 from interp.models import identity
 from interp.models.tokens import tokenizer_of
-from interp.reproduce.asking import several, with_interval
+from interp.reproduce.asking import joined, several, side, with_interval
 from interp.reproduce.detected_heads import Detected
 from interp.reproduce.experiment import Experiment
 from interp.reproduce.text_knock_outs import CONTINUES, GROUPS, SCORE, TextKnockOut, text_knock_out
-from interp.results import Axis, Plot, Result, Values, mean_with_interval
+from interp.results import FEWEST, Axis, Plot, Result, Values, interval_words, mean_with_interval
 from interp.runs import provenance
 from interp.tasks import passage_tokens
 from interp.tasks.english_texts import describe_texts
@@ -93,6 +93,7 @@ def tell_texts(
             source=given["source"],
         )
     except (InputError, StorageError) as error:
+        experiment.skip(f"in-context learning on text: {error}.")
         experiment.report.section("Induction: in-context learning on text", f"{asked}Not measured here: {error}.")
         return
     _tell_score(experiment, texts, places, asked, given)
@@ -117,10 +118,10 @@ def _tell_score(
         "predicted with the earlier text cut off: what the model gains on the same tokens by having read more is a "
         f"second measure of the same thing, and a less noisy one.\n\n{_score_finding(gained)}"
     )
-    experiment.report.section("Induction: in-context learning on text", text).add(gained)
+    experiment.report.section("Induction: in-context learning on text", text).add(gained, _score_caption(gained))
     for label, name in ((SCORE, "in-context score on text"), (GAINED, "gained on the same tokens")):
         at = gained.sel(measure=label).values
-        experiment.number(name, at["mean"], at["low"], at["high"], len(texts))
+        experiment.number(name, at["mean"], at["low"], at["high"], len(texts), of="texts")
 
 
 def context_gained(
@@ -177,9 +178,24 @@ def _score_finding(gained: ContextGained) -> str:
     )
 
 
+def _score_caption(gained: ContextGained) -> str:
+    n = len(gained.values["per_prompt"].axis("example"))
+    one = gained.sel(measure=GAINED).values
+    verdict = {
+        -1: "the model predicts the same tokens better for having read more",
+        1: "the model predicts the same tokens worse for having read more",
+        0: "on these texts nothing is clearly gained by having read more",
+        None: "too few texts to say whether having read more helps",
+    }[side(one["low"], one["high"])]
+    return (
+        f"Mean loss with {interval_words(n, 'texts')}; the third bar is the second less the first, the last is the "
+        f"second less the fourth: {verdict}."
+    )
+
+
 def _verdict(number_with_bounds: list[Values]) -> str:
-    low, high = (float(bound.data) for bound in number_with_bounds[1:])
-    return "a gain" if high < 0 else "a loss" if low > 0 else "not to be told from zero with so few texts"
+    unclear = "not to be told from zero with so few texts"
+    return {-1: "a gain", 1: "a loss", 0: unclear, None: "too few texts to say"}[side(*number_with_bounds[1:])]
 
 
 def _tell_knock_out(
@@ -213,13 +229,25 @@ def _tell_knock_out(
             ),
         )
     except InputError as error:
+        experiment.skip(f"text without these heads: {error}.")
         experiment.report.section("Induction: text without these heads", f"{asked} Not measured here: {error}.")
         return
     text = f"{asked}\n\n{_knock_out_finding(knocked)}"
-    experiment.report.section("Induction: text without these heads", text).add(knocked)
+    caption = _knock_out_caption(knocked, len(texts), n_random)
+    experiment.report.section("Induction: text without these heads", text).add(knocked, caption)
     for label, name in ((SCORE, "in-context score"), (CONTINUES, f"loss at {CONTINUES}")):
         at = knocked.sel(measure=label, heads=GROUPS[0]).values
-        experiment.number(f"change of {name}", at["effect"], at["low"], at["high"], len(texts), "nats more")
+        experiment.number(f"change of {name}", at["effect"], at["low"], at["high"], len(texts), "nats more", of="texts")
+
+
+def beside_random(knocked: TextKnockOut, label: str) -> str:
+    """ "more than", "less than" or "no more than" random heads; "compared with" where there are too few draws."""
+    at = knocked.sel(measure=label).values
+    effect = float(at["effect"].sel(heads=GROUPS[0]).data)
+    low, high = (float(at[name].sel(heads=GROUPS[1]).data) for name in ("low", "high"))
+    if low != low:
+        return "compared with"
+    return "more than" if effect > high else "less than" if effect < low else "no more than"
 
 
 def _knock_out_finding(knocked: TextKnockOut) -> str:
@@ -227,13 +255,26 @@ def _knock_out_finding(knocked: TextKnockOut) -> str:
     for label in (SCORE, CONTINUES):
         at = knocked.sel(measure=label).values
         chosen = [at[name].sel(heads=GROUPS[0]) for name in ("effect", "low", "high")]
-        random = [float(at[name].sel(heads=GROUPS[1]).data) for name in ("effect", "low", "high")]
-        effect = float(chosen[0].data)
-        beyond = "more than" if effect > random[2] else "less than" if effect < random[1] else "no more than"
+        random, low, high = (float(at[name].sel(heads=GROUPS[1]).data) for name in ("effect", "low", "high"))
+        spread = f", 95 % of draws {interval(low, high)}" if low == low else ""
         parts.append(
             f"The {'score' if label == SCORE else 'loss of ' + label} changes by {with_interval(*chosen)} nats without "
-            f"them, {beyond} without random heads ({number(random[0])} on average, 95 % of draws "
-            f"{interval(random[1], random[2])})."
+            f"them, {beside_random(knocked, label)} without random heads ({number(random)} on average{spread})."
         )
     share = float(knocked.values["share"].data)
     return " ".join(parts) + f" Such tokens are {share:.0%} of these passages."
+
+
+def _knock_out_caption(knocked: TextKnockOut, n: int, n_random: int) -> str:
+    more = [label for label in (SCORE, CONTINUES) if beside_random(knocked, label) == "more than"]
+    named = {SCORE: "the in-context score", CONTINUES: f"the loss of {CONTINUES}"}
+    if more:
+        told = f"{joined([named[label] for label in more])} {'rises' if len(more) == 1 else 'rise'} more than"
+    elif n_random < FEWEST:
+        told = "too few draws for a comparison with what happens"
+    else:
+        told = f"neither {named[SCORE]} nor {named[CONTINUES]} rises more than"
+    return (
+        f"Change of the loss on text when the heads write nothing: {told} without random heads. These heads: "
+        f"{interval_words(n, 'texts')}; random heads: {interval_words(n_random, 'draws', 'the range of 95 %')}."
+    )

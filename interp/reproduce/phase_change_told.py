@@ -146,9 +146,9 @@ def what_changed(compared: PhaseChange) -> str:
     parts = []
     for kind, models in by_layers(compared).items():
         formed, sudden = (sum(map(of, models)) for of in (compared.formed, compared.sudden))
-        told = f"{several(len(models), f'{kind} model')}: an induction head formed in {formed or 'none'}"
+        told = f"In {formed or 'none'} of {several(len(models), 'model')} of {kind} an induction head formed"
         if formed:
-            told += f", and suddenly (half of the fall within {SUDDEN:.0%} of the training) in {sudden or 'none'}"
+            told += f", in {sudden or 'none'} suddenly (half of the fall within {SUDDEN:.0%} of the training)"
         ends, best = (_span(_ends(compared, name, models)) for name in ("in_context", "induction"))
         parts.append(f"{told}; best prefix-matching score {best}, in-context score {ends} nats.")
     if not any(map(compared.formed, compared.settings["models"])):
@@ -161,10 +161,10 @@ def _ends(compared: PhaseChange, name: str, models: list[str]) -> list[float]:
 
 
 def by_layers(compared: PhaseChange) -> dict[str, list[str]]:
-    """The names of the models by their number of layers: "2-layer" and its seeds."""
+    """The names of the models by their number of layers: "2 layers" and its seeds."""
     groups: dict[str, list[str]] = {}
     for model in compared.settings["models"]:
-        groups.setdefault(str(model).partition(",")[0].replace("layers", "layer"), []).append(str(model))
+        groups.setdefault(str(model).partition(",")[0].replace("-", " "), []).append(str(model))
     return groups
 
 

@@ -19,7 +19,7 @@ from interp.hooks.intervening import intervene
 from interp.hooks.interventions import ablate
 from interp.hooks.partial import embedding_device
 from interp.models import identity
-from interp.results import Axis, Plot, Result, Values, bootstrap_interval
+from interp.results import Axis, Plot, Result, Values, bootstrap_interval, range_of_draws
 from interp.runs import progress, provenance
 
 SCORE = "in-context score"
@@ -124,7 +124,7 @@ def _values(each: Float[Tensor, "text condition measure"], names: Sequence[str])
     effects = each[:, 1:] - each[:, :1]
     chosen, draws = effects[:, 0], effects[:, 1:].nanmean(0)  # a text without a pair that comes again has no say
     bounds = [_bounds(column[~column.isnan()]) for column in chosen.T]
-    low, high = torch.quantile(draws, torch.tensor([0.025, 0.975]), dim=0).unbind()
+    low, high = range_of_draws(draws)
     measure, groups = Axis("measure", tuple(names)), Axis("heads", GROUPS)
 
     def beside(of_chosen: Tensor, of_random: Tensor) -> Values:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,14 +22,24 @@ from interp.reproduce.detected_heads import Detected
 from interp.reproduce.induction_copying import _ranks
 from interp.reproduce.induction_texts import Places, context_gained
 from interp.reproduce.phase_change import PhaseChangeSettings
-from interp.results import Result, load
+from interp.results import FEWEST, Result, load
 from interp.runs import open_run
 from interp.tasks import passage_tokens
 from interp.viz import Report, check_page, screenshot
 from tests.tiny_models import random_tokens, tiny
 
 TRAINING = PhaseChangeSettings(
-    n_steps=4, d_model=16, n_heads=2, n_ctx=16, d_vocab=12, batch_size=4, shortest=2, longest=5, examine_every=2, n=4
+    n_steps=4,
+    n_seeds=1,
+    d_model=16,
+    n_heads=2,
+    n_ctx=16,
+    d_vocab=12,
+    batch_size=4,
+    shortest=2,
+    longest=5,
+    examine_every=2,
+    n=5,
 )
 
 
@@ -43,8 +55,8 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def small(texts: Path, **changes: Any) -> InductionSettings:
-    settings: dict[str, Any] = {"n": 3, "length": 8, "views": 1, "n_copying": 2, "n_knock_out": 2, "n_random": 3}
-    settings |= {"n_texts": 4, "n_texts_knock_out": 2, "n_random_texts": 2, "phase_change": TRAINING}
+    settings: dict[str, Any] = {"n": 5, "length": 8, "views": 1, "n_copying": 2, "n_knock_out": 5, "n_random": 5}
+    settings |= {"n_texts": 5, "n_texts_knock_out": 5, "n_random_texts": 5, "phase_change": TRAINING}
     return InductionSettings(texts=str(texts), **settings | changes)
 
 
@@ -56,6 +68,13 @@ def go(model: Any, settings: InductionSettings, root: Path) -> tuple[Any, dict[s
 
 def sections(report: Report) -> dict[str, str]:
     return {section.title: section.text for section in report._sections}
+
+
+def words(report: Report) -> str:
+    """The text of the page, without its figures."""
+    body = report.html.split("<body>")[1]
+    body = re.sub(r"<script.*?</script>", " ", body, flags=re.DOTALL)
+    return html.unescape(re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", body)))
 
 
 EVERYTHING = {
@@ -86,43 +105,72 @@ def test_all_questions_on_a_tiny_model(name: str, texts: Path, tmp_path: Path) -
     assert set(results) == EVERYTHING
     assert "Not measured" not in report.html
     table = found.table()
-    assert ((table.low <= table.value + 1e-6) & (table.value <= table.high + 1e-6)).all()
-    assert (table.n > 0).all()
+    enough = table[table.n >= FEWEST]
+    assert ((enough.low <= enough.value + 1e-6) & (enough.value <= enough.high + 1e-6)).all()
+    assert table[table.n < FEWEST].low.isna().all()
+    assert (
+        {"prompts", "heads", "draws", "texts"} < set(table.of) < {"prompts", "heads", "draws", "texts", "pair", "pairs"}
+    )
+    assert "nan" not in re.findall(r"\w+", words(report))
     assert len(sections(report)) == 8
     # In a model with random weights nothing is detected, and the report does not pretend otherwise.
     assert "need not be any" in sections(report)["Induction: the heads"]
     assert "candidate induction heads" in sections(report)["Induction: without these heads"]
+    assert "No head looks back as an induction head does" in words(report)
+    assert not [name for name in table.what if name.startswith("induction head")]
+    assert "highest induction score, head" in " ".join(table.what)
 
 
 @pytest.mark.parametrize("name", ["native", "native-rotary", "native-attention-only"])
 def test_a_model_without_a_tokenizer_is_asked_the_rest(name: str, texts: Path, tmp_path: Path) -> None:
-    _, results, report = go(tiny(name), small(texts), tmp_path)
+    found, results, report = go(tiny(name), small(texts), tmp_path)
     assert set(results) >= EVERYTHING - {"induction-in-context", "induction-text-knock-out"} - {
         "induction-composition-compared"
     }
     told = sections(report)
     assert "has no tokenizer" in told["Induction: in-context learning on text"]
+    assert [sentence for sentence in found.skipped if sentence.startswith("in-context learning on text: ")]
+    assert "Not measured in-context learning on text" in words(report)
     assert "Induction: text without these heads" not in told
 
 
 def test_a_short_context_takes_fewer_tokens(texts: Path, tmp_path: Path) -> None:
     found, _, report = go(tiny("llama"), small(texts, length=500, phase_change=None), tmp_path)
-    assert "3 prompts of 32 random tokens" in sections(report)["Induction: what repetition saves"]
+    assert "5 prompts of 32 random tokens" in sections(report)["Induction: what repetition saves"]
     assert "tokens 58 to 63 less tokens 6 to 11" in sections(report)["Induction: in-context learning on text"]
     assert not [name for name in found.table().what if "layer" in name]
 
 
 def test_the_toy_shows_what_it_was_built_for(texts: Path, tmp_path: Path) -> None:
-    _, results, report = go(interp.load_model("toy/induction"), small(texts, length=12, n=8), tmp_path)
+    found, results, report = go(interp.load_model("toy/induction"), small(texts, length=12, n=8), tmp_path)
     told = sections(report)
     assert "1 previous-token head (0.0)" in told["Induction: the heads"]
     assert "1 induction head (1.0)" in told["Induction: the heads"]
     effect = results["induction-knock-outs-compared"].values["second_copy"].sel(way="zero").data
-    assert effect[0] > 1.5
+    assert effect[0] > 1.0
     assert effect[1] == 0.0
     assert "of the effect does not go through where later heads look" in told["Induction: without these heads"]
+    assert found.table().what.tolist()[3:6] == [
+        "previous-token head 0.0",
+        "highest duplicate-token score, head 1.1, below 0.4",
+        "induction head 1.0",
+    ]
+    assert "1 head looks back as induction heads do, most of all 1.0" in words(report)
+    assert "nan" not in re.findall(r"\w+", words(report))
     composed = results["induction-composition-compared"]
     assert composed.values["above"].sel(source="0.0", destination="1.0").data > 0.1
+
+
+def test_few_prompts_are_told_without_intervals(texts: Path, tmp_path: Path) -> None:
+    few = {"n": 3, "n_knock_out": 3, "n_random": 3, "n_texts": 3, "n_texts_knock_out": 2, "n_random_texts": 2}
+    found, _, report = go(tiny("llama"), small(texts, phase_change=None, **few), tmp_path)
+    table, told = found.table(), words(report.headline(found.numbers()))
+    assert table[table.n < FEWEST].low.isna().all()
+    assert "no intervals, since 3 prompts are too few for any" in told
+    assert "no interval, since fewer than 5 are too few for one" in told
+    assert "too few prompts or draws to tell them from random heads" in told
+    assert "the range of 95\u00a0% over" not in told
+    assert "cannot be told from random heads" not in told  # nothing is claimed of three prompts
 
 
 def test_texts_that_are_not_there_are_missed_in_a_sentence(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def test_several_seeds_are_shown_one_by_one(tmp_path: Path) -> None:
     assert compared.values["in_context"].axis("model").labels == names
     assert compared.values["low"].data.isnan().all()  # three prompts
     assert "no intervals, since 3 prompts are too few for any" in report.html
-    assert "2 1-layer models: an induction head formed in none" in report.html
+    assert "In none of 2 models of 1 layer an induction head formed" in report.html
     assert len(set(compared.values["loss"].data[:2, -1].tolist())) == 2
     table = experiment.table()
     assert table.of.tolist() == ["prompts, 2 seeds"] * 2
