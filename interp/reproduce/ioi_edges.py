@@ -36,7 +36,8 @@ class EdgeSettings:
 
     n: prompts that edges are scored on, and as many new ones for the circuits. steps: runs that gradients are averaged
     over. share: of the edges, for the circuit that random ones are drawn like. n_random: of these; n_random_elsewhere:
-    at other sizes. every: takes every so many of the sizes of MIB's curve.
+    at other sizes. every: takes every so many of the sizes of MIB's curve,
+    and the whole.
     """
 
     n: int = 8
@@ -49,7 +50,7 @@ class EdgeSettings:
     @classmethod
     def quick(cls) -> EdgeSettings:
         """The same questions in a quarter of the time."""
-        return cls(n=5, steps=3, n_random=19, n_random_elsewhere=2, every=2)
+        return cls(n=5, steps=3, n_random=19, n_random_elsewhere=2, every=3)
 
     @classmethod
     def of(cls, settings: IoiSettings) -> EdgeSettings:
@@ -94,8 +95,9 @@ def edge_section(
     report.add(edges, plot=plot, caption=_drawn(edges), caveat=alone)
     bands = f"(band: 95 % interval over {n} prompts)" if n >= FEWEST else f"({n} prompts, too few for a band)"
     words = (
-        f"{smallest_words(judged)} Blue: the edges with the largest scores {bands}; orange: random circuits (band: 5 "
-        "to 95 % of them); 1: the model, 0: no edge."
+        f"{smallest_words(judged)} Blue: the edges with the largest scores {bands}; orange: "
+        f"random circuits ({settings.n_random_elsewhere} a size, {settings.n_random} at the circuit's; band: 5 to 95 % "
+        "of them); 1: the model, 0: no edge."
     )
     show(report, judged, [words], n, plots=[0])
     _heads(experiment, scores, roles)
@@ -136,7 +138,8 @@ def _drawn(edges: CircuitEdges) -> str:
 def _judged(
     experiment: Experiment, fresh: PromptPairs, circuit: Circuit, scores: EdgeScores, settings: EdgeSettings
 ) -> CircuitReport:
-    sizes = sorted({*curve_sizes(circuit.graph.n_edges)[:: settings.every], circuit.n_edges})
+    total = circuit.graph.n_edges
+    sizes = sorted({*curve_sizes(total)[:: settings.every], circuit.n_edges, total})
     known = published_nodes(experiment.model) or None
 
     def evaluate() -> CircuitReport:

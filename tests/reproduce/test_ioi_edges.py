@@ -40,6 +40,7 @@ def test_the_section_says_what_the_results_hold(tmp_path: Path) -> None:
     assert f"the top {circuit.n_edges} keep" in page
     assert f"The top {circuit.n_edges} (20 %)" in page
     assert "5 random circuits" in page
+    assert f"Of {circuit.graph.n_edges} edges the top" in page  # whatever sizes the curve leaves out
     assert "of the 2 heads with a role" in page
     # Found on prompts of the experiment's seed, judged on others.
     assert results["ioi-edge-scores"].provenance.task["seed"] == 5
