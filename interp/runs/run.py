@@ -200,7 +200,7 @@ def _resume(directory: Path, config: dict[str, Any]) -> Run | None:
         held.close()
         raise
     done = len(list((directory / RESULTS).glob(f"*/{RESULT_FILE}")))
-    _LOG.warning("resuming %s (%d finished steps); resume=False starts afresh", directory, done)
+    _LOG.warning("resuming %s (%d finished steps); --fresh (resume=False) starts afresh", directory, done)
     if changed:
         _LOG.warning("its earlier steps were computed with another environment: %s", "; ".join(changed))
     return Run(directory, config, held)
