@@ -21,6 +21,7 @@ from interp.similarity.measuring import (
     MEASURES,
     MOST_TOKENS,
     USED_BY,
+    Measured,
     Options,
     measure_all,
     scorer,
@@ -62,41 +63,30 @@ def compare(
     """
     started = datetime.now()
     chosen = _options(measure, options)
-    data, notes = _sampled(representations, max_tokens or MOST_TOKENS.get(measure), seed)
+    most = max_tokens or MOST_TOKENS.get(measure)
+    data, notes = _sampled(representations, most, seed)
     _check(data)
     if standardise:
         data = replace(data, first=tuple(map(_standardised, data.first)), second=tuple(map(_standardised, data.second)))
     n_pairs = len(data.first) * len(data.second or data.first)
-    cheap = measure in BY_MATRIX or n_pairs <= FEW_PAIRS
-    intervals = n_resamples > 0 and cheap
+    intervals = n_resamples > 0 and (measure in BY_MATRIX or n_pairs <= FEW_PAIRS)
     if n_permutations is None:
         n_permutations = _usual_draws(measure, n_pairs, data)
-    if not cheap:
-        notes.append(
-            f"{n_pairs} pairs, each with its own decomposition: without intervals"
-            + ("" if n_permutations else " and permutation test")
-            + f"; choose at most {FEW_PAIRS} pairs of sites to have them."
-        )
     data, group = _grouped(data, FEW_GROUPS if measure not in ("cka", "mutual_knn") else None, seed)
     measured = measure_all(measure, data, group, chosen, intervals)
-    n_groups = int(group.max()) + 1
     ends = None
-    if intervals and measured.contributed is not None:
+    if measured.contributed is not None and intervals:
         ends = interval(measured.values.cpu(), measured.contributed.cpu(), n_resamples, seed)
-        if n_groups < FEWEST:
-            notes.append(f"There are {interval_words(n_groups, 'documents')}.")
     chance = _chance(measure, data, chosen, n_permutations, seed)
-    both = [*data.first, *data.second]
-    shares, dimensions = found.largest_dimension(both)
-    labels = [*data.labels, *data.second_labels]
-    notes += found.dominance_notes(labels, shares, dimensions, measured.effective, standardised=standardise)
-    notes += found.token_notes(labels, both) + measured.notes
-    if bool(measured.values.isnan().any()):
-        notes.append("Sites that do not vary over these tokens have no similarity with anything (NaN).")
-    per_site = {"largest_dimension": shares}
-    if measured.effective is not None:
-        per_site["effective_dimensions"] = measured.effective
+    n_groups = int(group.max()) + 1
+    notes += _missing(n_pairs, n_groups, wanted=n_resamples > 0, intervals=intervals, tested=bool(chance))
+    per_site, found_notes = _may_dominate(data, measured, standardise)
     n_first = len(data.first)
+    settings = {name: asdict(chosen)[name] for name in USED_BY.get(measure, ())}
+    settings |= {"standardise": standardise, "n": data.n, "max_tokens": most, "n_groups": n_groups}
+    settings |= {"n_permutations": n_permutations, "n_resamples": n_resamples if intervals else 0}
+    settings |= {"n_documents": int(data.documents.unique().numel())}
+    settings |= {"unit": UNITS.get(str(data.settings.get("align")), "tokens")}
     return build(
         measure=measure,
         values=measured.values.cpu(),
@@ -105,21 +95,37 @@ def compare(
         ends=ends,
         chance=chance,
         sites={name: [part[:n_first], part[n_first:]] if data.second else [part] for name, part in per_site.items()},
-        notes=[*data.notes, *notes],
-        settings={
-            **data.settings,
-            **{name: asdict(chosen)[name] for name in USED_BY.get(measure, ())},
-            "standardise": standardise,
-            "n": data.n,
-            "unit": UNITS.get(str(data.settings.get("align")), "tokens"),
-            "n_documents": int(data.documents.unique().numel()),
-            "n_groups": n_groups,
-            "n_permutations": n_permutations,
-            "n_resamples": n_resamples if intervals else 0,
-            "max_tokens": max_tokens or MOST_TOKENS.get(measure),
-        },
+        notes=[*data.notes, *notes, *found_notes, *measured.notes],
+        settings={**data.settings, **settings},
         provenance=_provenance(data, seed, min(started, data.started)),
     )
+
+
+def _missing(n_pairs: int, n_groups: int, *, wanted: bool, intervals: bool, tested: bool) -> list[str]:
+    """Why there are no intervals, and no test, where one would expect them."""
+    if wanted and not intervals:
+        return [
+            f"{n_pairs} pairs, each with its own decomposition: without intervals"
+            + ("" if tested else " and permutation test")
+            + f"; choose at most {FEW_PAIRS} pairs of sites to have them."
+        ]
+    if intervals and n_groups < FEWEST:
+        return [f"There are {interval_words(n_groups, 'documents')}."]
+    return []
+
+
+def _may_dominate(data: Representations, measured: Measured, standardise: bool) -> tuple[dict[str, Tensor], list[str]]:
+    """Of every site what its measures may be about alone, and that in words where it is so."""
+    xs, labels = [*data.first, *data.second], [*data.labels, *data.second_labels]
+    shares, dimensions = found.largest_dimension(xs)
+    notes = found.dominance_notes(labels, shares, dimensions, measured.effective, standardise)
+    notes += found.token_notes(labels, xs)
+    if bool(measured.values.isnan().any()):
+        notes.append("Sites that do not vary over these tokens have no similarity with anything (NaN).")
+    per_site = {"largest_dimension": shares}
+    if measured.effective is not None:
+        per_site["effective_dimensions"] = measured.effective
+    return per_site, notes
 
 
 def _usual_draws(measure: str, n_pairs: int, data: Representations) -> int:

@@ -154,3 +154,32 @@ def test_token_ids_for_another_tokenizer_are_refused(pair) -> None:
         represent(pair[0], torch.ones(2, 5, dtype=torch.long), pair[1])
     with pytest.raises(InputError, match="are left to compare"):
         represent(pair[0], "mat")
+
+
+class Halves:
+    """A codec of the first half of the dimensions."""
+
+    reads = writes = "resid_post"
+
+    def encode(self, x: torch.Tensor) -> torch.Tensor:
+        return x[..., : x.shape[-1] // 2]
+
+    def decode(self, latents: torch.Tensor) -> torch.Tensor:
+        return torch.cat([latents, torch.zeros_like(latents)], dim=-1)
+
+
+def test_latents_are_sites_like_any_other() -> None:
+    wanted = [interp.LatentSite(sites.resid_post(layer), Halves()) for layer in (0, 2)]
+    found = represent(tiny("llama"), random_tokens(), sites=wanted)
+    stream = represent(tiny("llama"), random_tokens(), sites=[sites.resid_post(0), sites.resid_post(2)])
+    assert found.labels == (0, 2)
+    torch.testing.assert_close(found.first[1], stream.first[1][:, :24])
+
+
+def test_a_task_is_its_clean_prompts_and_is_kept_in_provenance() -> None:
+    model = interp.load_model("toy/induction")
+    task = interp.tasks.for_toy(model, n=8, seed=0)
+    found = represent(model, task, drop_outliers=False)
+    assert found.n == int((task.lengths - 1).sum())
+    assert found.task is not None
+    assert found.task["name"] == task.describe()["name"]
