@@ -180,6 +180,10 @@ class Circuit:
             edges = [(writer, reader) for reader, writers in content["reads"].items() for writer in writers]
         except FileNotFoundError as error:
             raise InputError(f"there is no circuit at {path}; give the path that Circuit.save wrote") from error
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be read ({error.strerror}); give a file that Circuit.save wrote"
+            ) from error
         except (KeyError, TypeError, AttributeError, UnicodeDecodeError, json.JSONDecodeError) as error:
             raise InputError(f"{path} holds no circuit ({error}); give a file that Circuit.save wrote") from error
         if graph is not None:

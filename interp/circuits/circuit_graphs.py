@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import torch
 
+from interp.circuits.ablation import data_name
 from interp.circuits.circuit import Circuit, Edge
 from interp.circuits.edge_scores import EFFECTS, EdgeScores
 from interp.circuits.graph import Graph
@@ -73,7 +74,7 @@ def circuit_edges(model: Any, task: PromptPairs, circuit: Circuit, scores: EdgeS
             "nodes": nodes(circuit),
         },
         provenance=provenance(model=identity(model), task=task.describe(), seed=task.seed, started=started),
-        plots=(_plot(circuit, method, unit),),
+        plots=(_plot(circuit, method, unit, task),),
     )
 
 
@@ -82,9 +83,11 @@ def nodes(circuit: Circuit) -> list[str]:
     return [name for name in circuit.nodes() if not name.startswith(("embed", "logits"))]
 
 
-def _plot(circuit: Circuit, method: str | None, unit: str) -> Plot:
+def _plot(circuit: Circuit, method: str | None, unit: str, task: PromptPairs) -> Plot:
     graph = circuit.graph
-    width = "all edges count alike" if method is None else f"width: size of the score by {method}"
+    width = "all edges count alike"
+    if method is not None:
+        width = f"width: size of the score by {method}, mean over {data_name(task)}"
     caption = (
         f"The circuit's {circuit.n_edges} of {graph.n_edges} edges among {len(nodes(circuit))} heads and MLPs, layer "
         f"by layer from the embedding (below) to the logits; {width}. Point at an edge or a node for its numbers."

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.circuits.ablation import data_name
 from interp.circuits.circuit import Circuit
 from interp.circuits.graph import Graph
 from interp.circuits.moments import Moments
@@ -266,7 +267,7 @@ def _mask(graph: Graph, edges: Sequence[Edge]) -> Tensor:
 
 def _plot(task: PromptPairs, method: str, at: str, meaning: str) -> Plot:
     if method not in EFFECTS:
-        caption = f"Each edge's score by {method}: {meaning}."
+        caption = f"Each edge's score by {method}: {meaning}. Prompts: {data_name(task)}."
         options = {"zero_centred": True, "colour_label": "score"}
         caveat = "No effect: how large a score is says nothing about how much the metric depends on the edge."
         return Plot(
@@ -275,7 +276,8 @@ def _plot(task: PromptPairs, method: str, at: str, meaning: str) -> Plot:
         )  # fmt: skip
     changed = "corrupt in the clean run" if at == "clean" else "clean in the corrupt run"
     caption = (
-        f"What the {task.metric.name} ({task.metric.unit}) owes to each edge, by {method}: the edge made {changed}."
+        f"What the {task.metric.name} ({task.metric.unit}) owes to each edge, by {method}: the edge made {changed}, "
+        f"mean over {data_name(task)}."
     )
     caveat = "One edge at a time: edges that stand in for each other go unseen."
     if method != "exact":

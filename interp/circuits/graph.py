@@ -199,13 +199,18 @@ class Graph:
     def check_same(self, other: Graph) -> None:
         """Raise InputError, with the difference, unless the other graph is this one, of the same model."""
         mine, others = self.describe(), other.describe()
-        for name in mine:
-            if name != "model" and mine[name] != others[name]:
-                raise InputError(f"the two graphs differ in {name}: {mine[name]} here and {others[name]} there")
+        different = [name for name in mine if name != "model" and mine[name] != others[name]]
+        shape = "".join(
+            f"the two graphs differ in {name}: {mine[name]} here and {others[name]} there" for name in different[:1]
+        )
         hashes = [graph.model.get("weights_sha256") for graph in (self, other)]
         if hashes[0] != hashes[1]:
             names = [str(graph.model.get("id", "unnamed")) for graph in (self, other)]
-            raise InputError(f"this belongs to another model ({names[1]}, other weights), not to {names[0]}")
+            raise InputError(
+                f"this belongs to another model ({names[1]}), not to {names[0]}: {shape or 'their weights differ'}"
+            )
+        if shape:
+            raise InputError(shape)
 
     def _placed(self, names: list[str]) -> tuple[str, ...]:
         if self.positions is None:

@@ -24,6 +24,7 @@ from interp.circuits.mask_passes import FoldedPass
 from interp.circuits.mask_plans import plan
 from interp.circuits.mask_sums import LAYERS_AHEAD
 from interp.circuits.projections import projections
+from interp.circuits.task_checks import check_batch_size
 from interp.errors import InputError
 from interp.hooks.partial import embedding_device, has_suffix_runs
 from interp.hooks.sites import Site
@@ -62,6 +63,7 @@ class MaskRunner:
     ) -> None:
         self.reference = task if reference is None else reference
         check_ablation(task, self.reference, value, direction, mean_over)
+        check_batch_size(batch_size)
         self.model, self.task = model, task
         self.graph = Graph.of(model) if graph is None else graph
         _check_model(model, self.graph)

@@ -13,6 +13,7 @@ from typing import Any
 from interp.circuits.edges import readers_at_once
 from interp.circuits.graph import Graph
 from interp.circuits.kept_tokens import most_tokens
+from interp.circuits.task_checks import check_batch_size
 from interp.errors import InputError
 from interp.hooks.partial import can_read_narrowly
 from interp.patching.packing import DEFAULT_BUDGET
@@ -81,6 +82,7 @@ def memory_plan(
     steps: runs of an integral a prompt. patterns: whether attention patterns and their gradients are kept and made anew
     for changed queries and keys (QK-fix). Raises InputError, with the bytes needed, when the least does not fit.
     """
+    check_batch_size(batch_size)
     sizes = _sizes(model, task, graph)
     sizes = sizes.with_patterns(model, graph, _width(task)) if patterns else sizes
     kept = most_tokens(task, graph)

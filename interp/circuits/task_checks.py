@@ -36,6 +36,12 @@ def check_numbers(values: Tensor, what: str) -> None:
         )
 
 
+def check_batch_size(batch_size: int | None) -> None:
+    """Raise InputError for batches of no prompts."""
+    if batch_size is not None and batch_size < 1:
+        raise InputError(f"batch_size is how many prompts share a pass, at least 1, not {batch_size}")
+
+
 def _check_tokens(model: Any, task: PromptPairs) -> None:
     largest, size = int(max(task.clean.max(), task.corrupt.max())), int(model.cfg.d_vocab)
     if largest >= size:

@@ -65,7 +65,8 @@ class Config(MetricOptions):
     """Heads and MLPs that are known to matter, as a9.9 m0, to compare with
     (default: the published heads, for IOI on GPT-2 small)."""
     n_random: Maybe[int] = None
-    """Random circuits of the same size, connected and alike in every layer (default: 100, or 30 with --quick)."""
+    """Random circuits of the same size, connected and alike in every layer (default: 100, or 30 with --quick;
+    0: none, and no tests against them)."""
     quick: bool = False
     """The same figures from less: at most 8 pairs (of induction: 15 tokens, repeated), 3 steps, 30 random circuits,
     fewer sizes, no minimality, no knock-outs."""
@@ -111,6 +112,10 @@ def _check(config: Config) -> None:
         raise InputError("--circuit judges a circuit that was found before; leave out --n-edges and --threshold")
     if config.memory_budget < 1:
         raise InputError(f"--memory-budget is in megabytes, at least 1, not {config.memory_budget}")
+    if config.n_random is not None and config.n_random < 0:
+        raise InputError(f"--n-random is a number of circuits, 0 for none, not {config.n_random}")
+    if config.batch_size is not None and config.batch_size < 1:
+        raise InputError(f"--batch-size is how many prompts share a pass, at least 1, not {config.batch_size}")
     if config.damage == "kl" and not picks and config.threshold is None:
         raise InputError("a KL divergence has no default --threshold; give one, such as 0.01 (nats)")
 

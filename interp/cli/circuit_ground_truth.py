@@ -19,6 +19,7 @@ from rich.console import Console
 
 from interp.circuits import ground_truth_table
 from interp.cli.answering import NOT_SETTINGS, Several, as_table
+from interp.errors import InputError
 from interp.runs import open_run
 from interp.viz import Report
 
@@ -52,6 +53,8 @@ class Config:
 def main(config: Config, console: Console | None = None) -> int:
     """Score everything, print the table and the notes, keep both in a run."""
     console = console or Console()
+    if config.n < 2:
+        raise InputError(f"--n is how many prompt pairs each model gets, at least 2, not {config.n}")
     settings = {name: value for name, value in asdict(config).items() if name not in NOT_SETTINGS}
     with open_run("circuit-ground-truth", settings, root=config.out, resume=not config.fresh) as run:
         found = run.step(

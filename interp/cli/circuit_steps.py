@@ -78,7 +78,8 @@ def found(a: Answer, task: PromptPairs, graph: Graph, config: Config) -> tuple[E
         options = options if config.search in SCORED else _removal(a, task, graph, scores, config)
         circuit = circuits.search(a.model, task, config.search, **options, **sized)
         if not circuit.n_edges:
-            raise InputError(f"{config.search} kept no edge; give a smaller --threshold, or more --n-edges")
+            more = "more --n-edges" if config.search in SCORED else "a smaller --threshold"
+            raise InputError(f"{config.search} kept no edge; give {more}")
         return circuit_edges(a.model, task, circuit, scores)
 
     return scores, a.step("circuit", search)
@@ -109,15 +110,12 @@ def exactly(a: Answer, task: PromptPairs, edges: CircuitEdges, config: Config) -
 def judged(a: Answer, fresh: PromptPairs, circuit: Circuit, scores: EdgeScores | None, config: Config) -> CircuitReport:
     """The circuit on prompts it was not found on, beside circuits of other sizes and random ones."""
     options: dict[str, Any] = {
-        "n_random": config.n_random or (30 if config.quick else 100),
+        "n_random": (30 if config.quick else 100) if config.n_random is None else config.n_random,
         "n_random_elsewhere": 5 if config.quick else 20,
         "n_knocked_out": 0 if config.quick else 10,
         "tests": QUICK_TESTS if config.quick else TESTS,
     }
-    try:
-        random_circuits(circuit, 1, config.seed)
-    except InputError as none:
-        a.say(f"note: no random circuits to compare with: {none}")
+    if not _can_be_drawn(a, circuit, config):
         options |= {"n_random": 0, "n_random_elsewhere": 0, "tests": ()}
     several, options["scores"], options["sizes"] = _several(a.model, fresh, circuit, scores, config)
     known = config.known or (published_nodes(a.model) if config.task == "ioi" else ())
@@ -132,6 +130,18 @@ def judged(a: Answer, fresh: PromptPairs, circuit: Circuit, scores: EdgeScores |
         memory_budget=config.memory_budget * MEGABYTE,
         **options,
     )
+
+
+def _can_be_drawn(a: Answer, circuit: Circuit, config: Config) -> bool:
+    """Whether random circuits are wanted and there can be some; why not is said."""
+    if config.n_random == 0:
+        return False
+    try:
+        random_circuits(circuit, 1, config.seed)
+    except InputError as none:
+        a.say(f"note: no random circuits to compare with: {none}")
+        return False
+    return True
 
 
 def _n_edges(graph: Graph, config: Config) -> int:

@@ -8,8 +8,12 @@ import pandas as pd
 
 from interp.circuits import CircuitReport, EdgeScores, Graph
 from interp.circuits.circuit_graphs import CircuitEdges, nodes
+from interp.circuits.edge_scores import EFFECTS
 from interp.cli.answering import Answer
 from interp.reproduce.published_ioi import heads_by_class, published_nodes
+
+OVERRATED = 0.1
+"""An edge is overrated when its effect is below this share of its score."""
 
 
 def graph_line(graph: Graph) -> str:
@@ -21,23 +25,33 @@ def graph_line(graph: Graph) -> str:
 def tell(a: Answer, edges: CircuitEdges, report: CircuitReport, exact: EdgeScores) -> None:
     """Print the circuit and how it was judged."""
     settings: Any = report.settings
-    a.show(faithfulness_table(edges, report), "the circuit on fresh prompts, beside random circuits of its size")
+    beside = ", beside random circuits of its size" if "random" in report.values else ""
+    a.show(faithfulness_table(edges, report), f"the circuit on fresh prompts{beside}")
     a.say(f"ablation: {report.ablation}")
     sizes = sizes_table(report)
     if len(sizes):
         found_by = edges.settings["found"]["search"]
         how = "greedily picked circuits" if found_by == "greedy" else "circuits of the largest scores"
-        a.show(sizes, f"{how} by number of edges, beside random ones (5 to 95 % of them)")
+        n_random = settings["n_random_elsewhere"]
+        beside = f", beside {n_random} random ones of each size" if n_random else ""
+        a.show(sizes if n_random else sizes.iloc[:, :2], f"{how} by number of edges{beside}")
     tests = report.tests()
     if len(tests):
-        a.show(tests[["test", "p", "for the circuit", "n", "note"]], "tests")
+        notes = ["note"] if tests["note"].any() else []
+        a.show(tests[["test", "p", "for the circuit", "n", *notes]], "tests (n: prompt pairs or random circuits)")
     if settings["known"]:
         measured = report.values["known"]
         row = dict(zip(measured.axes[0].labels, measured.data.tolist()))
         a.show(pd.DataFrame([row]), f"beside {len(settings['known'])} known heads and MLPs")
         if settings["known"] == list(published_nodes()):
             a.show(heads_by_class(nodes(edges.circuit)), "the published heads of GPT-2 small in this circuit")
-    a.show(strongest(edges, exact), "strongest edges, and what patching each of them alone does")
+    table = strongest(edges, exact)
+    source: Any = exact.provenance.task
+    told = f"mean over {source['name']}, n={len(exact.values['clean'].data)}, seed {source['seed']}"
+    a.show(table, f"strongest edges, and what patching each of them alone does ({exact.values['score'].unit}; {told})")
+    warning = overrated(table, edges.settings["method"])
+    if warning:
+        a.say(warning)
 
 
 def faithfulness_table(edges: CircuitEdges, report: CircuitReport) -> pd.DataFrame:
@@ -78,7 +92,7 @@ def sizes_table(report: CircuitReport) -> pd.DataFrame:
         rows.append({
             "edges": size,
             "faithfulness [95 %]": _with_interval(*ours),
-            "random [5 to 95 %]": _with_interval(*theirs),
+            "random [5 to 95 % of them]": _with_interval(*theirs),
             "p": _number(float(p[i])),
         })  # fmt: skip
     return pd.DataFrame(rows)
@@ -93,9 +107,31 @@ def strongest(edges: CircuitEdges, exact: EdgeScores) -> pd.DataFrame:
     return frame.assign(exact=[float(exact.score[place]) for place in places])
 
 
+def overrated(table: pd.DataFrame, method: Any) -> str:
+    """A warning when most of the strongest edges do next to nothing by themselves; empty when they do not.
+
+    table: as `strongest` gives it. method: the one that scored the edges, None where nothing did.
+    """
+    if method not in EFFECTS or method == "exact":
+        return ""
+    little = int((table["exact"].abs() < OVERRATED * table["score"].abs()).sum())
+    if 2 * little <= len(table):
+        return ""
+    return (
+        f"note: {little} of the {len(table)} strongest edges do by themselves less than {100 * OVERRATED:.0f} % of "
+        f"what {method} scored them, often since gradients explode on single prompts (std above the score); more "
+        "prompts (--n) or --steps even that out. Faithfulness is measured and does not rest on the scores' size."
+    )
+
+
 def _number(value: float) -> str:
     return "" if value != value else f"{value:.2g}"
 
 
 def _with_interval(middle: float, low: float, high: float) -> str:
-    return "" if middle != middle else f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+    return "" if middle != middle else f"{_short(middle)} [{_short(low)}, {_short(high)}]"
+
+
+def _short(value: float) -> str:
+    """Two decimals, and no minus before a zero."""
+    return f"{round(value, 2) + 0.0:.2f}"

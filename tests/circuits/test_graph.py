@@ -96,9 +96,11 @@ def test_mistakes_are_refused_in_words() -> None:
         graph.edge_index(("embed", "a0.0"))
     with pytest.raises(InputError, match="does not come before"):
         graph.edge_index(("a1.0", "a1.0.q"))
-    with pytest.raises(InputError, match="differ in n_heads"):
+    with pytest.raises(InputError, match=r"another model \(unnamed\).*differ in n_heads: 4 here and 2 there"):
         graph.check_same(Graph(n_layers=3, n_heads=2, n_key_value_heads=2))
-    with pytest.raises(InputError, match="another model"):
+    with pytest.raises(InputError, match=r"^the two graphs differ in positions"):
+        graph.check_same(graph.with_positions(["end"]))
+    with pytest.raises(InputError, match=r"another model.*their weights differ"):
         graph.check_same(Graph.of(TINY["gpt2"](seed=1)))
     with pytest.raises(InputError, match="each once"):
         Graph.of(tiny("gpt2"), positions=["end", "end"])

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from interp.circuits import Circuit, CircuitEdges
 from interp.circuits.searching import acdc, keeping
+from interp.cli import circuit_tables
 from interp.cli import main as command_line
+from interp.cli.programs import INTERRUPTED
 from interp.models.toy import toy_module
 from interp.models.toy.truth import NOISE
 from interp.results import Result, load
 from tests.cli.asking import TOY, Ask, results_of, rows_under
+from tests.cli.saved_models import save_tiny_llama
 
 ASKED = ["--task", "toy", "--n", 4, "--quick"]
 BESIDE = "the circuit on fresh prompts"
@@ -61,6 +65,13 @@ def test_the_curve_has_the_found_size_and_random_circuits(ask: Ask, tmp_path: Pa
     assert len(rows_under(out, "tests")) >= 3
 
 
+def test_a_circuit_without_random_ones(ask: Ask, tmp_path: Path) -> None:
+    out = ask("circuit", *ASKED, "--n-edges", 6, "--method", "eap", "--n-random", 0)
+    assert "random circuits" not in out
+    assert [row[0] for row in rows_under(out, "circuits of the largest scores by number of edges")] == ["1", "6", "29"]
+    assert "random" not in results_of(tmp_path, "circuit")["evaluation"].plots[0].caption
+
+
 @pytest.mark.parametrize("search", ["greedy", "stable", "hierarchical"])
 def test_other_searches(search: str, ask: Ask, tmp_path: Path) -> None:
     by_score = search in ("greedy", "stable")
@@ -105,6 +116,14 @@ def test_a_known_circuit_is_compared_with(ask: Ask) -> None:
     assert rows_under(out, "beside 2 known heads and MLPs")
 
 
+def test_scores_without_effects_behind_them_are_called_so() -> None:
+    table = pd.DataFrame({"edge": list("abcd"), "score": [9.0, -8.0, 7.0, 6.0], "exact": [0.1, 0.1, -0.1, 5.0]})
+    said = circuit_tables.overrated(table, "eap-ig")
+    assert said.startswith("note: 3 of the 4 strongest edges")
+    assert not circuit_tables.overrated(table.assign(exact=[9.0, 0.1, 0.1, 5.0]), "eap-ig")
+    assert not circuit_tables.overrated(table, "ugs"), "scores that are no effects estimate nothing"
+
+
 def test_ctrl_c_during_acdc_keeps_what_was_decided(
     ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -122,7 +141,7 @@ def test_ctrl_c_during_acdc_keeps_what_was_decided(
 
     with monkeypatch.context() as patched:
         patched.setattr(keeping, "decide_all", interrupted)
-        assert command_line.main(arguments) == command_line.INTERRUPTED
+        assert command_line.main(arguments) == INTERRUPTED
     assert "decisions are kept in" in capsys.readouterr().err
     (kept,) = (tmp_path / "circuit").glob("*/acdc.json")
     n_decided = json.loads(kept.read_text())["stages"]["edges"]["n_decided"]
@@ -155,6 +174,9 @@ def test_ctrl_c_during_acdc_keeps_what_was_decided(
         (["--circuit", "nowhere.json"], "there is no circuit at nowhere.json"),
         (["--metric", "accuracy"], "accuracy has no gradient"),
         (["--memory-budget", 0], "at least 1, not 0"),
+        (["--batch-size", 0], "at least 1, not 0"),
+        (["--n-random", -1], "0 for none, not -1"),
+        (["--circuit", "."], "give a file that Circuit.save wrote"),
         (["--known", "a7.7"], "there is no node 'a7.7'"),
     ],
 )
@@ -162,18 +184,20 @@ def test_mistakes_are_one_sentence(options: list[object], message: str, ask: Ask
     assert message in ask("circuit", "--task", "toy", "--n", 4, "--quick", *options, code=2)
 
 
-def test_equal_prompts_are_refused(ask: Ask, tmp_path: Path) -> None:
-    file = tmp_path / "same.jsonl"
-    line = {"clean": "1 2 3", "corrupt": "1 2 3", "answer": "4"}
+def test_equal_prompts_are_refused(ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, file = save_tiny_llama(tmp_path / "model"), tmp_path / "same.jsonl"
+    capsys.readouterr()
+    line = {"clean": "w11 w12 w13", "corrupt": "w11 w12 w13", "answer": "w14", "distractor": "w15"}
     file.write_text("\n".join(json.dumps(line) for _ in range(4)))
-    assert ask("circuit", "--task", file, "--quick", code=2)
+    assert "are the same" in ask("circuit", "--task", file, "--quick", model=model, code=2)
 
 
-def test_a_circuit_of_another_model_is_refused(ask: Ask, tmp_path: Path) -> None:
+def test_a_circuit_of_another_model_is_refused(ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ask("circuit", *ASKED, "--search", "acdc", "--threshold", 0.5)
     file = circuit_file(tmp_path)
     other = [*map(str, ["circuit", *ASKED]), "--circuit", str(file), "--model", "toy/and", "--out", str(tmp_path / "b")]
     assert command_line.main(other) == 2
+    assert "this belongs to another model (toy/induction), not to toy/and" in capsys.readouterr().err
 
 
 def test_ground_truth_prints_what_methods_find_and_miss(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -184,4 +208,4 @@ def test_ground_truth_prints_what_methods_find_and_miss(capsys: pytest.CaptureFi
     rows = [line.split() for line in out.splitlines() if line.startswith(f" {TOY}")]
     assert {row[1]: row[3] for row in rows if row[2] == "exact"} == {"noise": "1", "denoise": "1"}
     (page,) = tmp_path.glob("circuit-ground-truth/*/report.html")
-    assert "Number of active edges that get less than 1 %" in page.read_text()
+    assert "Number of active edges that get less than 1" in page.read_text()

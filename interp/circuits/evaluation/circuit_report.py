@@ -86,15 +86,20 @@ class CircuitReport(Result):
 
 
 def report_plots(values: Mapping[str, Values], about: Mapping[str, Any]) -> tuple[Plot, ...]:
-    """The figures of a report. about: the settings' "ablation_text", "n_random", "metric" and "headline_name"."""
+    """The figures of a report. about: its settings ("ablation_text", "n_random_elsewhere", "metric", ...)."""
     under = f"Ablation: {about['ablation_text']}."
+    n_random = about["n_random_elsewhere"]
+    beside = (
+        f", beside {n_random} connected random circuits of each size with as many edges in every layer (band: 5 to "
+        "95 % of them)"
+    )
+    beside = beside if n_random else ""
     plots = []
     if "curve" in values:
         plots.append(Plot(
             "lines", "curve", x="edges", series="series", low="curve_low", high="curve_high",
             title="Faithfulness over circuit size",
-            caption="Faithfulness of circuits by number of edges (band: 95 % bootstrap over prompts), beside connected "
-            f"random circuits with as many edges in every layer (band: 5 to 95 % of them). {under}",
+            caption=f"Faithfulness of circuits by number of edges (band: 95 % bootstrap over prompts){beside}. {under}",
             caveat="1 is no upper bound: circuits that leave out a model's negative parts exceed it.",
             options={"log_x": True, "references": {"whole model": 1.0, "no edge": 0.0}, "x_label": "edges",
                      "y_label": "faithfulness"},
