@@ -100,10 +100,9 @@ def _fitted(answer: Answer, config: Config, data: LabelledTokens, probe: str) ->
         rank=config.rank,
         hidden=config.hidden,
         seed=config.seed,
-        memory_budget=2**28,
         keep=parts,
     )
-    shutil.rmtree(parts, ignore_errors=True)
+    shutil.rmtree(parts.parent, ignore_errors=True)
     return found
 
 
@@ -115,19 +114,20 @@ def _show(answer: Answer, found: ProbeResult, probe: str) -> None:
     values = found.values
     for site in values["accuracy"].axis("site").labels:
         for position in values["accuracy"].axis("position").labels:
-            title = f"{probe} probe of {site} at {position}: share of held-out examples that are right"
+            what = f"{probe} probe of {site} at {position}"
+            title = f"{what}: accuracy on held-out examples; bits an example"
             answer.show(_by_layer(found, str(site), str(position)), title)
             best = found.best_layer(site=str(site), position=str(position))
             alone = number(float(values["embedding_accuracy"].sel(position=position).data))
             majority = number(float(values["majority_accuracy"].data))
-            answer.say(f"embedding alone {alone}, majority class {majority}; least log-loss after block {best}")
+            answer.say(f"{what}: least log-loss in layer {best}; embedding alone {alone}, majority class {majority}")
     missing = [found.settings["control"]] if str(found.settings["control"]).startswith("no control") else []
     for note in (*missing, *found.settings["notes"]):
         answer.say(f"note: {note}")
 
 
 def _by_layer(found: ProbeResult, site: str, position: str) -> pd.DataFrame:
-    """One row for each of a dozen layers."""
+    """One row for each of a dozen layers; control task, shuffled labels and random weights are accuracies too."""
     values = {name: item.sel(site=site, position=position) for name, item in found.values.items() if _by_site(item)}
     labels = values["accuracy"].axis("layer").labels
     step = -(-len(labels) // ROWS)
@@ -141,9 +141,8 @@ def _by_layer(found: ProbeResult, site: str, position: str) -> pd.DataFrame:
         "accuracy": column("accuracy"),
         "95 %": [interval(*ends) for ends in zip(column("accuracy_low"), column("accuracy_high"))],
         "control": column("control_accuracy"),
-        "selectivity": column("selectivity"),
         "shuffled": column("shuffled_accuracy"),
-        "random weights": column("random_model_accuracy"),
+        "random": column("random_model_accuracy"),
         "log-loss": column("log_loss"),
         "bits": column("code_length"),
     }

@@ -30,6 +30,8 @@ from interp.results import FEWEST, Result
 from interp.runs import progress, provenance
 
 SPLITS = ("group", "type")
+LAYERS_A_PART = 4
+"""Layers of a part that is kept: an interrupted run loses no more than their work."""
 
 
 def fit(
@@ -146,7 +148,7 @@ def _plan(
         train = outer != fold
         within = numbered([str(group) for group in groups[train].tolist()])
         inner[fold, train] = grouped_folds(data.labels[train], within, min(inner_folds, int(within.max()) + 1), seed)
-    control, no_control = control_labels(data.labels, data.types, seed)
+    control, no_control = control_labels(data.labels, data.types, outer, seed)
     shuffled = shuffled_labels(data.labels, n_shuffles, seed)
     fitted = torch.cat([data.labels[None], control[None], shuffled])
     tested = torch.cat([data.labels[None], control[None], data.labels.expand(n_shuffles, -1)])
@@ -191,6 +193,8 @@ class _Work:
         """The parts of one kind of site, as many layers at a time as the memory budget allows."""
         a_layer = len(self.data) * len(self.data.positions) * width(self.model, kind.sites[0]) * 4
         step = max(1, self.memory_budget // a_layer)
+        if self.keep is not None:
+            step = min(step, LAYERS_A_PART)
         lots = [slice(i, i + step) for i in range(0, len(kind.sites), step)]
         return [self.part(model, what, Kind(kind.name, kind.layers[lot], kind.sites[lot]), design) for lot in lots]
 

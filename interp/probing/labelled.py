@@ -110,7 +110,7 @@ def labelled_tokens(
     labels: Sequence[str],
     positions: Int[Tensor, " example"] | Mapping[str, Int[Tensor, " example"]],
     *,
-    rows: Int[Tensor, " example"] | None = None,
+    rows: Int[Tensor, " row"] | None = None,
     groups: Sequence[str] | None = None,
     types: Sequence[str] | None = None,
     name: str = "given",

@@ -50,7 +50,8 @@ PERSON, PLACE, ORGANISATION = "person", "place", "organisation"
 def entity_types(model: Any, n: int = 2000, seed: int = 0, prepend_bos: bool = False) -> LabelledTokens:
     """About `n` sentences that end in an entity, labelled "person", "place" or "organisation", as many of each.
 
-    At the last token of the entity. Groups and types are the last words of entities. Classes are equally frequent as far as n allows.
+    At the last token of the entity. Groups and types are the last words of entities. Classes are equally frequent as
+    far as n allows.
     """
     generator = torch.Generator().manual_seed(seed)
     by_class = {}

@@ -61,7 +61,7 @@ class TwoLayers:
             inner_bias[0] if inner_bias else None,
             outer.unflatten(2, (n_columns, -1)),
             bias,
-            self.converged if converged is None else converged,
+            theta.new_zeros(theta.shape[:2], dtype=torch.bool) if converged is None else converged,
         )
 
     def linear(self) -> Linear:

@@ -1,0 +1,156 @@
+"""Nested cross-validation against scikit-learn's loops; description lengths; intervals."""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+
+from interp.probing.coding import block_ends, code_lengths
+from interp.probing.parts import probe_sites
+from interp.probing.scoring import mean_and_interval
+from interp.probing.solving.decorrelating import decorrelate
+from interp.probing.solving.families import FAMILIES, Family
+from interp.probing.validating import Design, choose_penalty, measure
+from tests.probing.planted import clusters
+
+GRID = (1.0, 0.1, 0.01, 0.001)
+
+
+def design_of(labels: torch.Tensor, n_folds: int = 3, grid: tuple[float, ...] = GRID) -> Design:
+    n = len(labels)
+    folds = torch.arange(n) % n_folds
+    inner = torch.stack([(torch.arange(n) // n_folds) % 2 for _ in range(n_folds)])
+    control = labels[torch.randperm(n, generator=torch.Generator().manual_seed(1))]
+    variants = torch.stack([labels, control])
+    return Design(variants, variants, folds, inner, torch.arange(n), 2, int(labels.max()) + 1, grid)
+
+
+def test_the_penalty_is_the_one_that_scikit_learn_chooses() -> None:
+    x, labels = clusters(n=240)
+    design = design_of(labels)
+    train = design.folds != 0
+    coordinates = decorrelate(x, train)
+    rows, inner = coordinates.of(x[:, train]), design.inner[0][train]
+    l2, curve = choose_penalty(Family("logistic"), rows, labels[train], inner, coordinates.variance, design)
+    parts = [(np.flatnonzero(inner != k), np.flatnonzero(inner == k)) for k in range(2)]
+    for site in range(2):
+        scaled = ((x[site, train] - coordinates.mean[site]) / coordinates.std[site]).double().numpy()
+        losses = np.zeros(len(GRID))
+        for i, value in enumerate(GRID):
+            for known, held_out in parts:
+                oracle = LogisticRegression(C=1 / (value * len(known)), tol=1e-8, max_iter=5000)
+                oracle.fit(scaled[known], labels[train][known])
+                probs = oracle.predict_log_proba(scaled[held_out])
+                losses[i] -= probs[np.arange(len(held_out)), labels[train][held_out]].sum() / len(inner)
+        tried = ~curve[site].isnan()
+        np.testing.assert_allclose(curve[site][tried], losses[tried.numpy()], atol=3e-3)
+        assert math.isclose(float(l2[site]), GRID[int(losses.argmin())], rel_tol=1e-5)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            cv = LogisticRegressionCV(Cs=[2 / (v * len(inner)) for v in GRID], cv=parts, scoring="neg_log_loss")
+            cv.fit(scaled, labels[train])
+        assert math.isclose(2 / (float(np.ravel(cv.C_)[0]) * len(inner)), float(l2[site]), rel_tol=1e-4)
+
+
+def test_weaker_penalties_are_left_out_where_they_cannot_win() -> None:
+    x, labels = clusters(noise=30.0)
+    design = design_of(labels, grid=(10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001))
+    rows = decorrelate(x, torch.ones(300, dtype=torch.bool))
+    inner = design.inner[0]
+    _, curve = choose_penalty(Family("logistic"), rows.of(x), labels, inner, rows.variance, design)
+    assert bool(curve[:, -1].isnan().all())
+    assert not bool(curve[:, 0].isnan().any())
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_example_is_predicted_by_probes_that_did_not_see_it(family: str) -> None:
+    # The labels of each fold are a rule that no other fold follows: whoever sees the fold would do better than chance.
+    x, labels = clusters(n=180, n_classes=3)
+    design = design_of(labels, grid=(0.1, 0.01))
+    rotated = (labels + design.folds) % 3
+    variants = torch.stack([labels, rotated])
+    design = Design(variants, variants, design.folds, design.inner, design.order, 2, 3, (0.1, 0.01))
+    calls = []
+    found = measure(Family(family, hidden=8), x, design, lambda: calls.append(1))
+    assert len(calls) == 4
+    accuracy = found.correct.float().mean(-1)
+    assert float(accuracy[0, 0]) > 0.6
+    assert float(accuracy[0, 1]) < 0.45
+    assert found.loss.shape == (2, 2, 180)
+    assert bool(found.loss.isfinite().all())
+    assert float(found.loss[0, 0].mean()) < math.log(3)
+    assert (found.probe is None) == (family == "mlp")
+    assert float(found.code[0, 0]) < float(found.code[0, 1])
+
+
+def test_sites_a_few_at_a_time_are_the_same_sites(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, labels = clusters(n=120, n_sites=3)
+    design = design_of(labels, grid=(0.1, 0.01))
+    whole = probe_sites(Family("logistic"), x, design, torch.device("cpu"), lambda n: None)
+    monkeypatch.setattr("interp.probing.parts.BYTES_AT_ONCE", {"cpu": 1})
+    done = []
+    single = probe_sites(Family("logistic"), x, design, torch.device("cpu"), done.append)
+    assert sum(done) == 3 * 4
+    torch.testing.assert_close(single.loss, whole.loss, atol=2e-3, rtol=1e-2)
+    assert whole.probe is not None
+    assert single.probe is not None
+    torch.testing.assert_close(single.probe.weight, whole.probe.weight, atol=2e-3, rtol=2e-2)
+
+
+def test_blocks_grow_to_all_examples() -> None:
+    ends = block_ends(2000, 5)
+    assert ends[0] == 40
+    assert ends[-1] == 2000
+    assert ends == sorted(set(ends))
+    assert block_ends(10, 5) == [10]
+
+
+def test_description_lengths_are_short_for_what_is_easy_and_uniform_for_what_is_not() -> None:
+    x, labels = clusters(n=600, noise=0.1)
+    nothing = labels[torch.randperm(600, generator=torch.Generator().manual_seed(0))]
+    order = torch.randperm(600, generator=torch.Generator().manual_seed(1))
+    everything = decorrelate(x, torch.ones(600, dtype=torch.bool))
+    for family in ("logistic", "ridge", "mean_difference"):
+        bits = code_lengths(
+            Family(family),
+            everything.of(x),
+            torch.stack([labels, nothing]),
+            order,
+            everything.variance,
+            torch.full((2,), 0.01),
+            3,
+        )
+        uniform = 600 * math.log2(3)
+        assert float(bits[0, 0]) < 0.6 * uniform
+        assert float(bits[0, 1]) > 0.95 * uniform
+
+
+def test_one_block_is_sent_uniformly() -> None:
+    x, labels = clusters(n=20)
+    bits = code_lengths(Family("logistic"), x, labels[None], torch.arange(20), torch.ones(2, 12), torch.ones(2), 3)
+    torch.testing.assert_close(bits, torch.full((2, 1), 20 * math.log2(3)))
+
+
+def test_a_cluster_bootstrap_is_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    groups = torch.arange(30).repeat_interleave(10)
+    each = (torch.rand(30, generator=generator) < 0.5).float().repeat_interleave(10)[None]  # alike within groups
+    mean, low, high = mean_and_interval(each, groups)
+    assert float(mean) == pytest.approx(float(each.mean()))
+    rng = np.random.default_rng(1)
+    sums = each[0].numpy().reshape(30, 10).sum(1)
+    naive = [sums[rng.integers(0, 30, 30)].sum() / 300 for _ in range(4000)]
+    np.testing.assert_allclose([float(low), float(high)], np.quantile(naive, [0.025, 0.975]), atol=0.03)
+    _, single_low, single_high = mean_and_interval(each, torch.arange(300))
+    assert float(high - low) > 2.5 * float(single_high - single_low)  # sqrt(10), were groups alike
+
+
+def test_too_few_groups_have_no_interval() -> None:
+    mean, low, high = mean_and_interval(torch.ones(2, 8), torch.arange(8) % 4)
+    assert mean.tolist() == [1, 1]
+    assert bool(low.isnan().all() and high.isnan().all())
