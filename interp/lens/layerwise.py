@@ -6,7 +6,7 @@ prediction, which is checked on every prompt.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
@@ -26,7 +26,7 @@ from interp.lens.lens_values import lens_plots, lens_texts, lens_values
 from interp.lens.questions import Tokens, position_names, token_columns, token_names
 from interp.lens.reading import Readings, log_probabilities, read_vectors
 from interp.models import identity
-from interp.results import Result
+from interp.results import Result, Values
 from interp.runs import provenance
 from interp.tasks.pairs import PromptPairs
 from interp.tasks.prompting import Prompts, as_prompts, described, has_bos, strings_of
@@ -53,7 +53,7 @@ class LensQuestion:
 
     positions [batch, chosen]. columns [batch, column] ids padded with -1, or None for the model's own prediction at
     each position. groups: name -> number of columns, whose probabilities are added (answers, distractors). entries:
-    label and site of each layer.
+    label and site of each layer. translate: what (stream, layer) becomes before it is read (the tuned lens).
     """
 
     prompts: PromptTokens
@@ -62,6 +62,7 @@ class LensQuestion:
     groups: dict[str, int]
     entries: dict[int | str, Site]
     single_position: bool
+    translate: Callable[[Tensor, int], Tensor] | None = None
 
 
 def logit_lens(
@@ -88,27 +89,33 @@ def logit_lens(
     are not their final norm and unembedding.
     """
     started = datetime.now()
-    if top_k < 1:
-        raise InputError(f"top_k={top_k} keeps no token; use at least 1")
     question = ask_lens(model, prompts, targets, positions, layers, mid, prepend_bos)
-    step = batch_size or max(1, PASS_TOKENS // question.prompts.shape[1])
-    readings = _joined([_read_rows(model, question, rows, top_k) for rows in _batches(len(question.prompts), step)])
-    names = position_names(model, question.prompts, question.positions)
-    values = lens_values(question.groups, list(question.entries), names, question.single_position, readings)
+    values, settings = answer_lens(model, question, top_k, batch_size)
     return LogitLens(
         values=values,
-        settings={
-            "targets": list(question.groups),
-            "positions": None if question.single_position else list(names),
-            "mid": mid,
-            "top_k": top_k,
-            "prepend_bos": has_bos(prompts, prepend_bos),
-            "n": len(question.prompts),
-        },
+        settings=settings | {"mid": mid, "prepend_bos": has_bos(prompts, prepend_bos)},
         provenance=provenance(model=identity(model), started=started, **described(prompts)),
         plots=lens_plots(values, "prediction" in question.groups),
         texts={"tokens": strings_of(model, question.prompts)} | lens_texts(model, values),
     )
+
+
+def answer_lens(
+    model: Any, question: LensQuestion, top_k: int, batch_size: int | None
+) -> tuple[dict[str, Values], dict[str, Any]]:
+    """Named values of what a lens is asked, and the settings that say how."""
+    if top_k < 1:
+        raise InputError(f"top_k={top_k} keeps no token; use at least 1")
+    step = batch_size or max(1, PASS_TOKENS // question.prompts.shape[1])
+    readings = _joined([_read_rows(model, question, rows, top_k) for rows in _batches(len(question.prompts), step)])
+    names = position_names(model, question.prompts, question.positions)
+    values = lens_values(question.groups, list(question.entries), names, question.single_position, readings)
+    return values, {
+        "targets": list(question.groups),
+        "positions": None if question.single_position else list(names),
+        "top_k": top_k,
+        "n": len(question.prompts),
+    }
 
 
 def ask_lens(
@@ -174,7 +181,7 @@ def _read_rows(model: Any, question: LensQuestion, rows: slice, top_k: int) -> d
     acts = capture(model, tokens, [*question.entries.values(), output], index, readout=Readout(index[:, -1:], None))
     _check_output(model, acts[output][:, -1], acts)
     columns = None if question.columns is None else question.columns[rows]
-    found = read_layers(model, acts, [*question.entries.values()], output, columns, top_k)
+    found = read_layers(model, acts, [*question.entries.values()], output, columns, top_k, question.translate)
     beyond = index >= question.prompts.lengths.cpu()[rows, None]  # pads, where all positions were asked for
     for name, value in found.items():
         mask = beyond[:, None, :].view(len(beyond), 1, beyond.shape[1], *[1] * (value.ndim - 3))
@@ -189,8 +196,12 @@ def read_layers(
     output: Site,
     columns: Int[Tensor, "batch column"] | None,
     top_k: int,
+    translate: Callable[[Tensor, int], Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """Every entry read; acts [batch, chosen, d_model]. columns None: the output's own most probable token."""
+    """Every entry read; acts [batch, chosen, d_model]. columns None: the output's own most probable token.
+
+    translate: see `LensQuestion`.
+    """
     batch, chosen, d_model = acts[output].shape
     if columns is None:
         nothing = torch.full((batch * chosen, 1), -1)
@@ -198,10 +209,17 @@ def read_layers(
     else:
         wanted = columns[:, None, :].expand(-1, chosen, -1).reshape(batch * chosen, -1)
     # All entries in one go: every call walks the whole model to see that it is in eval mode.
-    vectors = torch.cat([acts[site].reshape(-1, d_model) for site in entries])
+    streams = [acts[site] if translate is None else translate(acts[site], _layer_entered(site)) for site in entries]
+    vectors = torch.cat([stream.reshape(-1, d_model) for stream in streams])
     readings = read_vectors(model, vectors, wanted.repeat(len(entries), 1), top_k)
     shape = (len(entries), batch, chosen)
     return {name: getattr(readings, name).unflatten(0, shape).transpose(0, 1) for name in Readings.__dataclass_fields__}
+
+
+def _layer_entered(site: Site) -> int:
+    """The block that a stream enters; one past the last for the output."""
+    assert site.layer is not None
+    return site.layer + (site.kind == "resid_post")
 
 
 def _check_output(model: Any, final: Float[Tensor, "batch d_model"], acts: Activations) -> None:

@@ -14,6 +14,7 @@ from interp.results import Axis, Plot, Values, mean_with_interval
 from interp.results.axes import Label
 
 LAYERS = "Layer L is the stream that enters block L: 0 the embeddings, one past the last block the model's output."
+OWN_BASIS = "Early layers need not write in the basis that the unembedding reads."
 MAX_WRITTEN = 16
 """Positions of a map whose cells have room for a token."""
 
@@ -87,27 +88,36 @@ def lens_texts(model: Any, values: Mapping[str, Values]) -> dict[str, Any]:
     return {"top_tokens": [flat[i : i + width] for i in range(0, len(flat), width)]}
 
 
-def lens_plots(values: Mapping[str, Values], prediction: bool) -> tuple[Plot, ...]:
-    """Lines over the layers for one position, maps of layer and position for several."""
+def lens_plots(
+    values: Mapping[str, Values], prediction: bool, lens: str = "Logit lens", caveat: str = OWN_BASIS
+) -> tuple[Plot, ...]:
+    """Lines over the layers for one position, maps of layer and position for several. lens: what its titles say."""
     plots = []
+    words = {"caveat": caveat}
     if "logit_difference" in values:
         plots.append(
             _plot(
                 values,
                 "logit_difference",
-                "Logit lens: logit difference",
+                f"{lens}: logit difference",
                 "Answer less distractor",
+                words,
                 {"zero_line": True},
             )
         )
     of = "the model's final prediction" if prediction else "each target"
-    plots.append(_plot(values, "log_prob", "Logit lens: log-probability", f"Log-probability of {of}"))
-    plots.append(_plot(values, "entropy", "Logit lens: entropy", "Entropy of the whole prediction"))
+    plots.append(_plot(values, "log_prob", f"{lens}: log-probability", f"Log-probability of {of}", words))
+    plots.append(_plot(values, "entropy", f"{lens}: entropy", "Entropy of the whole prediction", words))
     return tuple(plots)
 
 
 def _plot(
-    values: Mapping[str, Values], name: str, title: str, what: str, options: dict[str, Any] | None = None
+    values: Mapping[str, Values],
+    name: str,
+    title: str,
+    what: str,
+    said: Mapping[str, str],
+    options: dict[str, Any] | None = None,
 ) -> Plot:
     drawn = values[name]
     prefix = "" if name == "logit_difference" else f"{name}_"
@@ -115,7 +125,7 @@ def _plot(
     words: dict[str, Any] = {
         "title": title,
         "caption": f"{what} if the model ended at each layer. {LAYERS}",
-        "caveat": "Early layers need not write in the basis that the unembedding reads.",
+        **said,
     }
     targets = "target" if "target" in drawn.dims and len(drawn.axis("target")) > 1 else None
     if "position" not in drawn.dims:
