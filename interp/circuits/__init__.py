@@ -1,4 +1,17 @@
-"""Circuits: which parts of a model suffice for a behaviour, and how well that claim stands up."""
+"""Circuits: which parts of a model suffice for a behaviour, and how well that claim stands up.
+
+Where to look (each paper's method is the file that carries its name):
+    graph, architecture, blocks      writers, readers and edges of a model; what has no such graph is refused
+    circuit, circuit_graphs          a set of edges: combined, compared, saved; as a result that can be drawn
+    edge_scores, scoring/            `score_edges`, and its methods: eap, eap_ig, exact, edge_pruning, ...
+    circuit_search, searching/       `search`, and its ways: top, greedy, acdc, hierarchical, stable
+    evaluation/                      `evaluate`: faithfulness, completeness, minimality, the five hypothesis tests, ...
+    ground_truth                     the methods against models whose circuits are known
+    head_circuits, head_level/       circuits of heads at token positions, and how they are judged
+    node_scores, ablation            scores of heads and MLPs; the words for what an ablated edge carries
+    masks, mask_*                    how runs of many circuits share a pass
+    edges, recording, kept_tokens, norms, projections, memory, moments, task_checks    what scoring is made of
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Edge attribution patching: the effect of every edge from one backward pass.
 
-Syed, Rager and Conmy 2023, "Attribution Patching Outperforms Automated Circuit Discovery". Nanda 2023, "Attribution
-Patching: Activation Patching At Industrial Scale". Linear in what is patched: where attention is saturated the gradient
-is zero and so is the score, however much the edge matters.
+Syed, Rager and Conmy 2023, "Attribution Patching Outperforms Automated Circuit Discovery" (arXiv 2310.10348), whose
+idea for nodes is that of Nanda 2023, "Attribution Patching: Activation Patching At Industrial Scale". Linear in what is
+patched: where attention is saturated the gradient is zero and so is the score, however much the edge matters.
 """
 
 from __future__ import annotations

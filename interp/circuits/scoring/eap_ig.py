@@ -1,10 +1,10 @@
 """Edge attribution patching with integrated gradients over the inputs (EAP-IG).
 
 Hanna, Pezzelle and Belinkov 2024, "Have Faith in Faithfulness: Going Beyond Circuit Overlap When Finding Model
-Mechanisms". Gradients are averaged over runs whose embeddings go from one prompt's to the other's. Here by the midpoint
-rule (the authors' code takes a left Riemann sum, which includes one end and not the other); steps share passes, and
-their gradients are summed before the one product with what writers wrote, which no step changes. Both ends count alike,
-so `at` makes no difference but for the metric's own positions.
+Mechanisms" (arXiv 2403.17806). Gradients are averaged over runs whose embeddings go from one prompt's to the other's.
+Here by the midpoint rule (the authors' code takes a left Riemann sum, which includes one end and not the other); steps
+share passes, and their gradients are summed before the one product with what writers wrote, which no step changes. Both
+ends count alike, so `at` makes no difference but for the metric's own positions.
 """
 
 from __future__ import annotations

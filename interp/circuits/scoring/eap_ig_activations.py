@@ -1,9 +1,10 @@
 """Edge attribution patching with integrated gradients over activations.
 
-Marks et al. 2024, "Sparse Feature Circuits"; Hanna, Pezzelle and Belinkov 2024 (EAP-IG, appendix). For the edges from
-one layer's attention (or MLP, or the embedding), gradients are averaged over runs in which those writers, and they
-alone, go from what they wrote in one run to what they wrote in the other. (The authors' code adds the gradient of every
-edge at every node's runs; here an edge is scored by its own writer's.) Costs `steps` passes for each of 2 n_layers + 1.
+Marks et al. 2024, "Sparse Feature Circuits" (arXiv 2403.19647); Hanna, Pezzelle and Belinkov 2024 (EAP-IG, appendix).
+For the edges from one layer's attention (or MLP, or the embedding), gradients are averaged over runs in which those
+writers, and they alone, go from what they wrote in one run to what they wrote in the other. (The authors' code adds the
+gradient of every edge at every node's runs; here an edge is scored by its own writer's.) Costs `steps` passes for each
+of 2 n_layers + 1.
 """
 
 from __future__ import annotations
