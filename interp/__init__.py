@@ -24,7 +24,6 @@ _ROOMS = (
     "results",
     "runs",
     "similarity",
-    "superposition",
     "tasks",
     "viz",
 )
