@@ -1,0 +1,83 @@
+"""Is a tuned lens better than the logit lens? Both on held-out documents; and the directions its predictions hang on.
+
+Try:
+    interp tuned-lens evaluate --lens runs/tuned-lens/20260101-120000-0a1b2c3d/lens
+    interp tuned-lens evaluate --lens my_lens --basis 6    the causal basis too
+
+KL: from the model's own prediction. Bias: of the mean prediction. The causal basis: directions which change the lens's
+prediction most when they are put to their mean, and whether they change the model's prediction as much.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from rich.console import Console
+
+from interp import lens
+from interp.cli.answering import Options, Several, answering
+from interp.cli.fitting import context_of
+from interp.cli.tuned_texts import ENGLISH, evaluated, load_lens, training_texts
+from interp.lens import CausalBasis
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Options):
+    """Options of `interp tuned-lens evaluate`."""
+
+    lens: str
+    """The directory of a lens (config.json, params.safetensors)."""
+    text: str = ENGLISH
+    """english (presidents' messages), a .txt file, or a folder of them; the side that training leaves out."""
+    n: int = 32
+    """Contexts."""
+    context: int = 256
+    """Tokens of a context; fewer where the model takes fewer."""
+    bos: bool = False
+    """Begin every context with the BOS token."""
+    basis: int = 0
+    """Directions of the causal basis of each of --layers; 0 for none, which is quick."""
+    layers: Several[int] = ()
+    """Layers of the causal basis (default: four, spread out)."""
+
+
+def main(config: Config, console: Console | None = None) -> int:
+    """Evaluate, print a table by layer, keep everything in a run."""
+    with answering("tuned-lens-evaluate", config, title=f"Tuned lens of {config.model}", console=console) as a:
+        tuned = load_lens(a.model, config.lens)
+        limit = context_of(a.model)
+        context = config.context if limit is None else min(config.context, limit)
+        evaluated(a, tuned, config.text, context=context, n=config.n, seed=config.seed, bos=config.bos)
+        if config.basis:
+            found = a.step(
+                "basis",
+                lambda: lens.causal_basis(
+                    a.model,
+                    tuned,
+                    training_texts(a.model, config.text, held_out=True),
+                    layers=list(config.layers) or None,
+                    k=config.basis,
+                    context=min(128, context),
+                    prepend_bos=config.bos,
+                    seed=config.seed,
+                ),
+            )
+            a.show(_basis(found), "causal basis: mean KL when a direction is put to its mean (nats)")
+    return 0
+
+
+def _basis(found: CausalBasis) -> pd.DataFrame:
+    rows = []
+    influence = found.values["influence"]
+    for layer in influence.axis("layer").labels:
+        here = influence.sel(layer=layer)
+        for direction in here.axis("direction").labels:
+            if str(direction).startswith("random"):
+                continue
+            one = here.sel(direction=direction)
+            alignment = float(found.values["alignment"].sel(layer=layer, direction=direction).data)
+            rows.append((str(layer), str(direction), *one.data.tolist(), alignment))
+        random = here.sel(direction=[d for d in here.axis("direction").labels if str(d).startswith("random")])
+        rows.append((str(layer), "random", *random.data.mean(0).tolist(), float("nan")))
+    return pd.DataFrame(rows, columns=["layer", "direction", "in the lens", "in the model", "alignment"])
