@@ -32,7 +32,7 @@ from interp.hooks.intervening import intervene
 from interp.hooks.interventions import Intervention, ablate, freeze
 from interp.hooks.partial import embedding_device
 from interp.models import identity
-from interp.results import Axis, Plot, Result, Values, bootstrap_interval, range_of_draws
+from interp.results import Axis, Plot, Result, Values, bootstrap_interval, interval_words, range_of_draws, range_words
 from interp.runs import progress, provenance
 from interp.tasks.prompting import Prompts, as_prompts, has_bos
 from interp.tasks.repetition import repeated_random_tokens
@@ -106,7 +106,7 @@ def knock_out(
         values=_values(each, measured.names),
         settings=settings,
         provenance=provenance(model=identity(model), task=describe() if describe else None, seed=seed, started=started),
-        plots=(_plot(value, len(chosen), n_random),),
+        plots=(_plot(value, len(chosen), int(settings["n"]), n_random),),
     )
 
 
@@ -242,14 +242,15 @@ def _values(each: Float[Tensor, "condition example measure"], names: tuple[str, 
     }
 
 
-def _plot(value: str, n_heads: int, n_random: int) -> Plot:
+def _plot(value: str, n_heads: int, n: int, n_random: int) -> Plot:
     return Plot(
         "bars",
         "effect",
         x="measure",
         series="condition",
         title=f"Knocking out {n_heads} heads ({value})",
-        caption=f"Change of the loss; random: {n_random} draws of as many other heads, with the range of 95 % of them.",
+        caption=f"Change of the loss; random: {n_random} draws of as many other heads. "
+        f"Whiskers: {interval_words(n, 'prompts')}; random: {range_words(n_random)}.",
         caveat="Other heads may take over what these do, so the loss understates what they contribute.",
         low="low",
         high="high",

@@ -38,9 +38,9 @@ class HeadScores(Result):
     """Scores of all heads, between 0 and 1.
 
     score, low, high [kind, layer, head]: mean over prompts and its 95 % interval. per_prompt [example, kind, layer,
-    head]. control, control_low, control_high [kind, layer, head]: the same diagonals on as many prompts of random tokens
-    that do not repeat; what is left there is attention to a distance and not to a repetition (absent where prompts were
-    given). pattern [head, query, key]: of
+    head]. control, control_low, control_high [kind, layer, head]: the same diagonals on as many prompts of random
+    tokens that do not repeat; what is left there is attention to a distance and not to a repetition (absent where
+    prompts were given). pattern [head, query, key]: of
     the best heads on the first prompt, when asked for.
     """
 

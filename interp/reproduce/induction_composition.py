@@ -195,12 +195,12 @@ def _finding(compared: InductionComposition) -> str:
     neither = (
         f"pairs of heads of the same layers that are neither with {each[3]} (n = {n_neither})"
         if n_neither
-        else "and there is no pair of heads of the same layers that are neither"
+        else "there is no pair of heads of the same layers that are neither"
     )
     text = (
         f"Pairs of a previous-token head and an induction head compose with {each[0]} on average (n = "
-        f"{several(n_pairs, 'pair')}), random weights of this shape with {each[4]}, {neither}. The strongest pair is "
-        f"{best['previous-token head']} with {best['induction head']}, {number(float(best['K-composition']))}"
+        f"{several(n_pairs, 'pair')}), random weights of this shape with {each[4]}, and {neither}. The strongest pair "
+        f"is {best['previous-token head']} with {best['induction head']}, {number(float(best['K-composition']))}"
     )
     reached = f", which {best['neither at least as high']} of the pairs of neither reach." if n_neither else "."
     verdict = {

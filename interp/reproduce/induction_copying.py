@@ -71,11 +71,13 @@ def tell_copying(experiment: Experiment, found: Detected, n: int, seed: int) -> 
     compared = experiment.step("copying-compared", lambda: compare_copying(model, copying, eigenvalues, found))
     report = experiment.report.section(title, f"{asked}\n\n{_finding(compared, noun)}")
     report.add(compared, _rank_caption(compared, noun), plot=0).add(compared, _map_caption(compared), plot=1)
+    table = _table(found, copying, eigenvalues, compared)
+    zero = "; –: not defined, since the head's OV circuit is zero" if "–" in set(table[EIGENVALUES]) else ""
     report.add(
-        _table(found, copying, eigenvalues, compared),
+        table,
         caption=f"Each {noun}: its copying scores with {interval_words(n, 'samples')}, its eigenvalue score, and in "
         "parentheses the share of the other heads that score higher. Eigenvalue scores are computed from the weights "
-        "alone, so nothing is drawn and they have no interval; –: not defined, since the head's OV circuit is zero.",
+        f"alone, so nothing is drawn and they have no interval{zero}.",
     )
     n_heads = len(found.asked("induction"))
     for measure in compared.values["rank"].axis("measure").labels[:2]:
@@ -159,8 +161,8 @@ def _plots(sizes: Mapping[str, int], chance: float) -> tuple[Plot, Plot]:
             x="measure",
             series="group",
             title="How the heads rank in copying",
-            caption=f"Mean rank among all heads, with 95 % intervals over heads: {words}. 0.5 is nothing special. "
-            "The first three groups of bars are copying scores, by what the head reads.",
+            caption=f"Mean rank among all heads, with 95 % intervals over heads, where a group has at least {FEWEST}: "
+            f"{words}. 0.5 is nothing special. The first three groups of bars are copying scores.",
             caveat="The direct path only: what later layers make of a head's output does not count.",
             low="low",
             high="high",
@@ -222,7 +224,7 @@ def _map_caption(compared: InductionCopying) -> str:
     best = compared.top(1, "signed", "copying").iloc[0]
     return (
         f"Copying score of every head, by what it reads. The highest is {number(float(best['value']))}, of head "
-        f"{best['layer']}.{best['head']} reading {best['reads']}. 1: all that a head raises, attending to a random "
+        f"{best['layer']}.{best['head']} {ASKED[best['reads']]}. 1: all that a head raises, attending to a random "
         f"token, is that token's own logit; {number(float(compared.settings['chance']))}: what blind raising gives; "
         "−1: it never raises it."
     )

@@ -20,7 +20,7 @@ from interp.models import identity
 from interp.reproduce.asking import ask, several, with_interval
 from interp.reproduce.detected_heads import Detected
 from interp.reproduce.experiment import Experiment
-from interp.results import FEWEST, Axis, Plot, Result, Values, interval_words
+from interp.results import FEWEST, Axis, Plot, Result, Values, interval_words, range_words
 from interp.runs import provenance
 from interp.viz.theme import interval, number
 
@@ -120,15 +120,11 @@ def compare_knock_outs(model: Any, done: Mapping[str, KnockOut]) -> InductionKno
         values=values,
         settings={name: value for name, value in first.settings.items() if name != "value"} | {"ways": list(done)},
         provenance=provenance(model=identity(model), seed=first.provenance.seed, started=started),
-        plots=_plots(len(first.settings["heads"]), draws.shape[1]),
+        plots=_plots(len(first.settings["heads"]), int(first.settings["n"]), draws.shape[1]),
     )
 
 
-def _plots(n_heads: int, n_random: int) -> tuple[Plot, Plot]:
-    words = (
-        f"Whiskers: for these heads the 95 % interval over prompts, for random heads the range of 95 % of "
-        f"{n_random} draws."
-    )
+def _plots(n_heads: int, n: int, n_random: int) -> tuple[Plot, Plot]:
     caveat = "Other heads may take over what these did, so the loss understates what they contribute when whole."
     return (
         Plot(
@@ -137,7 +133,7 @@ def _plots(n_heads: int, n_random: int) -> tuple[Plot, Plot]:
             x="way",
             series="heads",
             title=f"Loss of the second copy without {several(n_heads, 'head')}",
-            caption=f"How much the loss of the second copy rises when the heads fall silent. {words}",
+            caption=f"How much the loss of the second copy rises when the heads fall silent. {_whiskers(n, n_random)}",
             caveat=caveat,
             low="second_low",
             high="second_high",
@@ -158,10 +154,7 @@ def _plots(n_heads: int, n_random: int) -> tuple[Plot, Plot]:
 
 
 def _whiskers(n: int, n_random: int) -> str:
-    return (
-        f"These heads: {interval_words(n, 'prompts')}; random heads: "
-        f"{interval_words(n_random, 'draws', 'the range of 95 %')}."
-    )
+    return f"These heads: {interval_words(n, 'prompts')}; random heads: {range_words(n_random)}."
 
 
 def stands_out(compared: InductionKnockOuts, way: str = "zero") -> bool | None:

@@ -39,7 +39,7 @@ def summary(experiment: Experiment, found: Detected, changed: Experiment | None)
     third = []
     if changed is not None:
         compared = cast(PhaseChange, changed.results["compared"])
-        third.append(f"In small attention-only models trained here on random sequences: {what_changed(compared)}")
+        third.append(f"Small attention-only models were trained here on random sequences. {what_changed(compared)}")
     return "\n\n".join(" ".join(part for part in parts if part) for parts in (first, second, third))
 
 

@@ -24,7 +24,7 @@ from interp.reproduce.asking import joined, several, side, with_interval
 from interp.reproduce.detected_heads import Detected
 from interp.reproduce.experiment import Experiment
 from interp.reproduce.text_knock_outs import CONTINUES, GROUPS, SCORE, TextKnockOut, text_knock_out
-from interp.results import FEWEST, Axis, Plot, Result, Values, interval_words, mean_with_interval
+from interp.results import FEWEST, Axis, Plot, Result, Values, interval_words, mean_with_interval, range_words
 from interp.runs import provenance
 from interp.tasks import passage_tokens
 from interp.tasks.english_texts import describe_texts
@@ -155,8 +155,8 @@ def context_gained(
                 "mean",
                 x="measure",
                 title="Loss early and late in a text",
-                caption="Mean loss with 95 % intervals over texts; the third bar is the second less the first, the "
-                "last is the second less the fourth. Below zero, the model gains from what it has read.",
+                caption=f"Mean loss with {interval_words(len(early), 'texts')}; the third bar is the second less the "
+                "first, the last is the second less the fourth. Below zero, the model gains from what it has read.",
                 caveat="One kind of text; how much there is to gain depends on how much a text repeats itself.",
                 low="low",
                 high="high",
@@ -276,5 +276,5 @@ def _knock_out_caption(knocked: TextKnockOut, n: int, n_random: int) -> str:
         told = f"neither {named[SCORE]} nor {named[CONTINUES]} rises more than"
     return (
         f"Change of the loss on text when the heads write nothing: {told} without random heads. These heads: "
-        f"{interval_words(n, 'texts')}; random heads: {interval_words(n_random, 'draws', 'the range of 95 %')}."
+        f"{interval_words(n, 'texts')}; random heads: {range_words(n_random)}."
     )

@@ -72,8 +72,8 @@ class PhaseChangeSettings:
         return tuple(range(self.seed, self.seed + self.n_seeds))
 
     def name_of(self, n_layers: int, seed: int) -> str:
-        """ "2-layers", or "2-layers, seed 1" where there are several seeds."""
-        return layers_name(n_layers) + (f", seed {seed}" if self.n_seeds > 1 else "")
+        """ "2-layers", or "2-layers (seed 1)" where there are several seeds."""
+        return layers_name(n_layers) + (f" (seed {seed})" if self.n_seeds > 1 else "")
 
 
 def run_phase_change(settings: PhaseChangeSettings, run: Run, report: Report) -> Experiment:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 import torch
 
-from interp.reproduce.asking import several, with_interval
+from interp.reproduce.asking import joined, several, with_interval
 from interp.reproduce.examining import TrainingCurves
 from interp.reproduce.experiment import Experiment
 from interp.results import Axis, Plot, Result, Values, interval_words
@@ -164,7 +164,7 @@ def by_layers(compared: PhaseChange) -> dict[str, list[str]]:
     """The names of the models by their number of layers: "2 layers" and its seeds."""
     groups: dict[str, list[str]] = {}
     for model in compared.settings["models"]:
-        groups.setdefault(str(model).partition(",")[0].replace("-", " "), []).append(str(model))
+        groups.setdefault(str(model).partition(" (")[0].replace("-", " "), []).append(str(model))
     return groups
 
 
@@ -179,13 +179,13 @@ def _captions(compared: PhaseChange) -> tuple[str, str]:
     if sudden:
         widths = [end - begin for begin, end, _ in map(compared.fall, sudden)]
         score = (
-            f"Loss of the second copy less that of the first, as training goes on: in {', '.join(sudden)} half of the "
+            f"Loss of the second copy less that of the first, as training goes on: in {joined(sudden)} half of the "
             f"fall takes {_span([float(width) for width in widths])} of {compared.steps[-1]} steps."
         )
     else:
         score = "Loss of the second copy less that of the first, as training goes on: it falls suddenly in no model."
     formed = [model for model in compared.settings["models"] if compared.formed(model)]
-    heads = f"{', '.join(formed)} reach {FORMED}" if formed else f"no model reaches {FORMED}"
+    heads = f"{joined(formed)} reach{'es' * (len(formed) == 1)} {FORMED}" if formed else f"no model reaches {FORMED}"
     return score, f"Highest prefix-matching score of any head, as training goes on: {heads}."
 
 

@@ -19,7 +19,7 @@ from interp.hooks.intervening import intervene
 from interp.hooks.interventions import ablate
 from interp.hooks.partial import embedding_device
 from interp.models import identity
-from interp.results import Axis, Plot, Result, Values, bootstrap_interval, range_of_draws
+from interp.results import Axis, Plot, Result, Values, bootstrap_interval, interval_words, range_of_draws, range_words
 from interp.runs import progress, provenance
 
 SCORE = "in-context score"
@@ -87,7 +87,7 @@ def text_knock_out(
             "window": window,
         },
         provenance=provenance(model=identity(model), seed=seed, started=started),
-        plots=(_plot(len(heads), n_random),),
+        plots=(_plot(len(heads), len(texts), n_random),),
     )
 
 
@@ -145,15 +145,15 @@ def _bounds(column: Float[Tensor, " text"]) -> tuple[Tensor, Tensor]:
     return bootstrap_interval(column, 0) if len(column) else (nothing, nothing)
 
 
-def _plot(n_heads: int, n_random: int) -> Plot:
+def _plot(n_heads: int, n: int, n_random: int) -> Plot:
     return Plot(
         "bars",
         "effect",
         x="measure",
         series="heads",
         title=f"Loss on text without {n_heads} heads",
-        caption="Change of the loss when the heads write nothing. Whiskers: for these heads the 95 % interval "
-        f"over texts, for random heads the range of 95 % of {n_random} draws.",
+        caption="Change of the loss when the heads write nothing. Whiskers: for these heads "
+        f"{interval_words(n, 'texts')}; for random heads {range_words(n_random)}.",
         caveat="Other heads may take over, and much of what a context gives (topic, style, names) needs no repetition.",
         low="low",
         high="high",

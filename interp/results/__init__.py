@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from interp.results.axes import Axis, Values
-    from interp.results.intervals import FEWEST, bootstrap_interval, interval_words, mean_with_interval, range_of_draws
+    from interp.results.intervals import (
+        FEWEST,
+        bootstrap_interval,
+        interval_words,
+        mean_with_interval,
+        range_of_draws,
+        range_words,
+    )
     from interp.results.plain import JSON
     from interp.results.plots import Plot
     from interp.results.result import KINDS, Provenance, Result, load
@@ -29,6 +36,7 @@ _HOMES = {
     "interval_words": "intervals",
     "mean_with_interval": "intervals",
     "range_of_draws": "intervals",
+    "range_words": "intervals",
 }
 
 __all__ = [
@@ -45,6 +53,7 @@ __all__ = [
     "load",
     "mean_with_interval",
     "range_of_draws",
+    "range_words",
 ]
 
 

@@ -61,6 +61,13 @@ def range_of_draws(
     return torch.full_like(low, float("nan")), torch.full_like(high, float("nan"))
 
 
+def range_words(n_draws: int) -> str:
+    """How captions speak of a range of draws: "the range of 95 % of 14 draws", or that there is none and why."""
+    if n_draws >= FEWEST:
+        return f"the range of 95 % of {n_draws} draws"
+    return f"no range, since {n_draws} draw{'s are' if n_draws > 1 else ' is'} too few for any"
+
+
 def interval_words(n: int, over: str, what: str = "95 % intervals") -> str:
     """How captions speak of intervals: "95 % intervals over 16 prompts", or that there are none and why."""
     if n >= FEWEST:

@@ -100,7 +100,7 @@ def test_the_report_says_that_it_is_synthetic_and_of_one_seed(tmp_path: Path) ->
 
 def test_several_seeds_are_shown_one_by_one(tmp_path: Path) -> None:
     experiment, compared, report = go(replace(TINY, n_seeds=2, n=3), tmp_path)
-    names = tuple(f"{layers}, seed {seed}" for layers in ("1-layer", "2-layers") for seed in (0, 1))
+    names = tuple(f"{layers} (seed {seed})" for layers in ("1-layer", "2-layers") for seed in (0, 1))
     assert compared.values["in_context"].axis("model").labels == names
     assert compared.values["low"].data.isnan().all()  # three prompts
     assert "no intervals, since 3 prompts are too few for any" in report.html
@@ -139,12 +139,12 @@ def test_two_layers_change_and_one_does_not_by_default(tmp_path: Path) -> None:
     compared = go(settings, tmp_path)[1]
     chance = torch.tensor(float(settings.d_vocab)).log()
     for seed in settings.seeds:
-        one, two = compared.at_end(f"1-layer, seed {seed}"), compared.at_end(f"2-layers, seed {seed}")
+        one, two = compared.at_end(f"1-layer (seed {seed})"), compared.at_end(f"2-layers (seed {seed})")
         assert two["in_context"].data < -0.5 * chance
         assert one["in_context"].data > -0.25 * chance
         assert two["induction_low"].data > 0.45
         assert one["induction_high"].data < 0.2
-    assert sum(compared.sudden(f"2-layers, seed {seed}") for seed in settings.seeds) >= 2
+    assert sum(compared.sudden(f"2-layers (seed {seed})") for seed in settings.seeds) >= 2
 
 
 def test_revisions_are_measured_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from interp.results import (
     intervals,
     mean_with_interval,
     range_of_draws,
+    range_words,
 )
 
 
@@ -124,4 +125,6 @@ def test_a_range_holds_most_draws_and_needs_enough_of_them() -> None:
 def test_captions_speak_of_the_intervals_that_there_are() -> None:
     assert interval_words(16, "prompts") == "95 % intervals over 16 prompts"
     assert interval_words(3, "draws") == "no intervals, since 3 draws are too few for any"
+    assert range_words(14) == "the range of 95 % of 14 draws"
+    assert range_words(3) == "no range, since 3 draws are too few for any"
     assert interval_words(1, "prompts") == "no intervals, since 1 prompt is too few for any"
