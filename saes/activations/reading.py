@@ -140,11 +140,7 @@ class Source:
 
     def held_out_rows(self, n: int) -> Rows:
         """Up to `n` prompts of held-out documents, spread over them; none when nothing is held out."""
-        rows = list(pack(self.texts.documents(held_out=True), *self._packing))
-        if not rows:
-            return Rows(*(torch.zeros(0, self.settings.context_size, dtype=torch.long) for _ in Rows._fields))
-        chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:n].sort().values
-        return Rows(*(torch.cat(parts) for parts in zip(*(rows[i] for i in chosen.tolist()))))
+        return held_out_rows(self.texts, *self._packing, n)
 
     def describe(self) -> dict[str, Any]:
         """Model, texts, sites and settings, as plain values."""
@@ -164,3 +160,29 @@ def joined(passes: Sequence[Pass]) -> Pass:
     names: Mapping[str, Any] = passes[0].activations
     acts = {name: torch.cat([part.activations[name] for part in passes]) for name in names}
     return Pass(acts, *(torch.cat(parts) for parts in zip(*(part[1:] for part in passes))))
+
+
+def held_out_rows(texts: Texts, tokenizer: Any, length: int, bos: int | None, n: int) -> Rows:
+    """Up to `n` prompts of held-out documents, spread over them; none when nothing is held out."""
+    rows = list(pack(texts.documents(held_out=True), tokenizer, length, bos))
+    if not rows:
+        return Rows(*(torch.zeros(0, length, dtype=torch.long) for _ in Rows._fields))
+    chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:n].sort().values
+    return Rows(*(torch.cat(parts) for parts in zip(*(rows[i] for i in chosen.tolist()))))
+
+
+def held_out_prompts(model: Any, texts: Texts, settings: Harvest, n: int) -> tuple[Int[Tensor, "row pos"], list[int]]:
+    """Up to `n` prompts of held-out documents on the model's device, and the token ids that do not count.
+
+    Raises InputError when the held-out documents do not fill one.
+    """
+    tokenizer = tokenizer_of(model)
+    bos = bos_token(model) if settings.prepend_bos else None
+    tokens = held_out_rows(texts, tokenizer, settings.context_size, bos, n).tokens
+    if not len(tokens):
+        raise InputError(
+            f"the held-out documents of {texts.source} (a share of {texts.held_out:g}) do not fill one prompt of "
+            f"{settings.context_size} tokens; hold out more of them, or use shorter prompts"
+        )
+    excluded = sorted(tokenizer.all_special_ids) if settings.exclude_special else []
+    return tokens.to(embedding_device(model)), excluded

@@ -59,9 +59,9 @@ class JumpReLU(DictionaryConfig):
         return float(self.d_in) if self.sparsity_loss == "quadratic" else 1.0
 
     def label(self) -> str:
-        """Architecture, width, sparsity loss and its target or coefficient."""
-        aim = f"l0_{self.target_l0:g}" if self.sparsity_loss == "quadratic" else f"{self.weight:g}"
-        return f"{super().label()}-{self.sparsity_loss}-{aim}"
+        """Architecture, width, and the wanted L0 or else the sparsity loss and its coefficient."""
+        aim = f"l0_{self.target_l0:g}" if self.sparsity_loss == "quadratic" else f"{self.sparsity_loss}-{self.weight:g}"
+        return f"{super().label()}-{aim}"
 
     def build(self, generator: torch.Generator | None = None) -> JumpReLUDictionary:
         """The dictionary with random directions and equal thresholds."""

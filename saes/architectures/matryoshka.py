@@ -32,6 +32,10 @@ class Matryoshka(BatchTopK):
             raise InputError(f"prefixes ascend from at least 1 to d_sae = {self.d_sae}, not {list(self.prefixes)}")
         object.__setattr__(self, "prefixes", sizes)
 
+    def label(self) -> str:
+        """A short name: width and k."""
+        return f"matryoshka-{self.d_sae}-k{self.k}"
+
     def build(self, generator: torch.Generator | None = None) -> Dictionary:
         """The dictionary with random directions."""
         return MatryoshkaDictionary(self, generator)

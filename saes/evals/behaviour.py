@@ -49,7 +49,8 @@ class Passages:
         acts = capture(model, tokens, [site, before] if self._start else [site])
         self._entering = acts[before] if self._start else tokens
         self._original = acts[site]
-        self.activations: Float[Tensor, "batch pos d_in"] = self._original.float()
+        # Heads lie side by side, as they do in training.
+        self.activations: Float[Tensor, "batch pos d_in"] = self._original.float().flatten(2)
         self.replaced: Bool[Tensor, "batch pos"] = ordinary(self.activations, tokens, excluded=excluded)
 
     @property
@@ -66,7 +67,8 @@ class Passages:
     @torch.no_grad()
     def seen(self, given: Float[Tensor, "#batch #pos d_in"]) -> Seen:
         """Run the model with other activations at the replaced tokens; `begin` has to come first."""
-        put = torch.where(self.replaced[..., None], given.to(self._original), self._original)
+        put = torch.where(self.replaced[..., None], given.to(self._original), self._original.flatten(2))
+        put = put.view(self._original.shape)
         with partial.hooked(hook_point(self.model, self.site), lambda value: put):
             changed = self._predict()
         apart = (self._whole.exp() * (self._whole - changed)).sum(-1)

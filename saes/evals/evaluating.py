@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -15,11 +16,11 @@ from torch import Tensor
 from interp.errors import InputError
 from interp.hooks.capturing import capture
 from interp.hooks.sites import Site, as_site, check
-from interp.hooks.sites import shape as shape_of
 from interp.models import identity
 from interp.results import Axis, Result, Values
 from interp.runs import progress, provenance
 from saes.activations.keeping import ordinary
+from saes.activations.reading import width
 from saes.architectures import Dictionary
 from saes.evals.behaviour import FROM_RUNS, RUNS, Passages, run_intervals, run_measures
 from saes.evals.fidelity import MEASURES, Fidelity
@@ -53,17 +54,18 @@ MEANING = {
     "nearest_cosine_95": "95th percentile of the same",
     "encoder_cosine": "mean cosine of a living latent's encoder and decoder directions",
 }
-SUMMARY = (
-    "l0",
-    "explained_variance",
-    "ce_recovered_mean",
-    "ce_recovered_zero",
-    "ce_increase",
-    "kl",
-    "dead",
-    "dense",
-    "nearest_cosine",
-)
+SUMMARY = {
+    "l0": "L0",
+    "explained_variance": "explained variance",
+    "ce_recovered_mean": "recovered (mean)",
+    "ce_recovered_zero": "recovered (zero)",
+    "ce_increase": "loss increase",
+    "kl": "KL",
+    "dead": "dead",
+    "dense": "dense",
+    "nearest_cosine": "nearest cosine",
+}
+"""The measures that a reader looks for first: the words for them."""
 N_BINS = 30
 
 
@@ -153,7 +155,7 @@ class _Found:
         columns = [measure.index(each) for each in short]
         return {
             "measures": Values(table, (names, Axis("measure", measure))),
-            "summary": Values(table[:, columns], (names, Axis("measure", short))),
+            "summary": Values(table[:, columns], (names, Axis("measure", tuple(SUMMARY[each] for each in short)))),
             **of_runs,
             **_frontiers(names, table, measure, of_runs),
             **self._histograms(names),
@@ -191,9 +193,11 @@ class _Found:
     def _histograms(self, names: Axis) -> dict[str, Values]:
         counts, cosines = [], []
         edges = torch.linspace(0.0, 1.0, N_BINS + 1)
+        # The rarest that can be seen is one token.
+        lowest = min(-1.0, float(math.floor(-math.log10(next(iter(self.fidelity.values())).n))))
         for name, dictionary in self.named.items():
             firing = self.fidelity[name].firing
-            logs, count = histogram(firing, N_BINS)
+            logs, count = histogram(firing, N_BINS, lowest)
             counts.append(count)
             nearest = nearest_cosines(dictionary, (firing > 0).to(dictionary.decoder.device)).cpu()
             cosines.append(torch.histogram(nearest.clamp(0, 1), edges).hist)
@@ -249,11 +253,11 @@ def _site(named: Mapping[str, Dictionary], site: Site | str | None) -> Site:
 
 def _check_width(model: Any, site: Site, named: Mapping[str, Dictionary]) -> None:
     check(model, site)
-    (*_, width) = shape_of(model, site).values()
+    here = width(model, site)
     for name, dictionary in named.items():
-        if dictionary.d_in != width:
+        if dictionary.d_in != here:
             raise InputError(
-                f"{name} takes activations of width {dictionary.d_in}, and {site} of this model has {width}; it was "
+                f"{name} takes activations of width {dictionary.d_in}, and {site} of this model has {here}; it was "
                 f"made for {dictionary.metadata.get('hook_name', 'another site')} of "
                 f"{dictionary.metadata.get('model_name', 'another model')}"
             )
@@ -262,7 +266,7 @@ def _check_width(model: Any, site: Site, named: Mapping[str, Dictionary]) -> Non
 def _mean(model: Any, tokens: Tensor, site: Site, excluded: Sequence[int], batch_size: int) -> Float[Tensor, " d_in"]:
     total, n = torch.zeros(()), 0
     for part in tokens.split(batch_size):
-        acts = capture(model, part, site)[site].float()
+        acts = capture(model, part, site)[site].float().flatten(2)
         kept = acts[ordinary(acts, part, excluded=excluded)]
         total, n = total + kept.double().sum(0).cpu(), n + len(kept)
     if not n:

@@ -66,8 +66,8 @@ def direction_finding(frame: pd.DataFrame) -> str:
     """How alike directions are."""
     high, low = _largest(frame, "nearest_cosine"), frame.sort_values("nearest_cosine").iloc[0]
     return (
-        f"The mean largest cosine of a direction with another lies between {low['nearest_cosine']:.2f} "
-        f"({low['dictionary']}) and {high['nearest_cosine']:.2f} ({high['dictionary']}); 1 would be doubled latents."
+        f"The mean largest cosine of a direction with another lies between {low['nearest_cosine']:.3f} "
+        f"({low['dictionary']}) and {high['nearest_cosine']:.3f} ({high['dictionary']}); 1 would be doubled latents."
     )
 
 

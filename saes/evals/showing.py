@@ -44,9 +44,12 @@ def evaluation_plots(
 
 
 def _summary(values: Mapping[str, Values], n_prompts: int, n_tokens: int) -> Plot:
-    more = ""
+    more = " L0: active latents per token. Dead: fired on none of these tokens; dense: on over a tenth."
     if "runs" in values:
-        more = " Loss recovered, its increase and KL are those of the whole model with the reconstruction put in."
+        more += (
+            " Recovered: share of the loss that the mean activation, or zero, would cost; loss increase and KL in nats,"
+            " with the reconstruction in place of the activations."
+        )
     return Plot(
         "table",
         "summary",

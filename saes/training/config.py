@@ -38,7 +38,8 @@ class TrainConfig:
 
     dictionaries: tuple[dict[str, Any], ...]
     """Entries with `architecture`, `d_sae` and what else that architecture takes; d_in is the site's. A list in place
-    of a value stands for one dictionary of each value, several lists for all combinations."""
+    of a value stands for one dictionary of each value, several lists for all combinations. n_seeds in an entry trains
+    so many of each, in place of fit.n_seeds."""
     sites: tuple[str, ...]
     """Where activations are read, such as blocks.15.hook_resid_post; every dictionary is trained at every site."""
     model: str = "smollm2-135m"
@@ -78,9 +79,18 @@ class TrainConfig:
         for entry in self.dictionaries:
             check_entry(entry)
 
-    def configs(self, d_in: int) -> list[DictionaryConfig]:
-        """The configurations of all dictionaries at a site of width `d_in`."""
-        return [as_config({**entry, "d_in": d_in}) for given in self.dictionaries for entry in expand(given)]
+    def configs(self, d_in: int) -> dict[DictionaryConfig, int]:
+        """The configurations of all dictionaries at a site of width `d_in`, and how many seeds of each. Raises
+        InputError when two entries are the same."""
+        found: dict[DictionaryConfig, int] = {}
+        for given in self.dictionaries:
+            for entry in expand(given):
+                n_seeds = int(entry.pop("n_seeds", self.fit.n_seeds))
+                config = as_config({**entry, "d_in": d_in})
+                if config in found:
+                    raise InputError(f"two entries of dictionaries are the same: {entry}; n_seeds: 2 trains two of one")
+                found[config] = n_seeds
+        return found
 
 
 def check_entry(entry: Mapping[str, Any]) -> None:
@@ -93,9 +103,12 @@ def check_entry(entry: Mapping[str, Any]) -> None:
         raise unknown("architecture", str(entry["architecture"]), list(ARCHITECTURES))
     known = [each.name for each in fields(ARCHITECTURES[entry["architecture"]]) if each.name != "d_in"]
     for key in entry:
-        if key not in ("architecture", *known):
+        if key not in ("architecture", "n_seeds", *known):
             raise unknown(f"key of {entry['architecture']}", key, known)
     for one in expand(entry):
+        n_seeds = one.pop("n_seeds", 1)
+        if not isinstance(n_seeds, int) or n_seeds < 1:
+            raise InputError(f"n_seeds is how many dictionaries of a kind are trained, at least 1, not {n_seeds!r}")
         as_config({**one, "d_in": 1})
 
 

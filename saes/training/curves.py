@@ -49,7 +49,8 @@ def training_curves(
             data[names.index(line["dictionary"]), tokens.index(line["tokens"])] = line[number]
         values[number] = Values(data, axes)
     source = provenance(model=model, started=started)
-    plots = tuple(_plot(number, values[number], len(names)) for number in DRAWN)
+    drawn = [number for number in DRAWN if values[number].data.abs().nan_to_num().max() > 0]
+    plots = tuple(_plot(number, values[number], len(names)) for number in drawn)
     return TrainingCurves(values=values, settings=settings, provenance=source, plots=plots)
 
 
@@ -60,7 +61,7 @@ def _plot(number: str, values: Values, n: int) -> Plot:
     if kind == "heatmap":
         options["zero_centred"] = False
     if kind == "lines" and number == "explained_variance":
-        options["y_range"] = (max(0.0, float(values.data.nan_to_num(0.0).min())), 1.0)
+        options["y_range"] = (0.0, 1.0)
     return Plot(
         kind,  # type: ignore[arg-type]
         number,
@@ -79,6 +80,6 @@ def _finding(number: str, values: Values) -> str:
     tokens = values.axes[1].labels[-1]
     low, high = int(last.argmin()), int(last.argmax())
     if len(names) == 1 or low == high:
-        return f"After {tokens:,} tokens: {float(last[0]):.3g}."
+        return f"{WORDS[number].capitalize()} after {tokens:,} tokens: {float(last[0]):.3g}."
     ends = f"from {float(last[low]):.3g} ({names[low]}) to {float(last[high]):.3g} ({names[high]})"
-    return f"After {tokens:,} tokens {ends}."
+    return f"{WORDS[number].capitalize()} after {tokens:,} tokens: {ends}."

@@ -25,12 +25,12 @@ THRESHOLD_SAMPLE = 4096
 
 
 def name_all(
-    configs: Sequence[DictionaryConfig], widths: Mapping[str, int], n_seeds: int = 1
+    configs: Sequence[DictionaryConfig], widths: Mapping[str, int], n_seeds: int | Mapping[DictionaryConfig, int] = 1
 ) -> dict[str, tuple[str, DictionaryConfig]]:
     """Every configuration at every site of its width, by a name that says what it is: (site, configuration).
 
-    n_seeds: how many of each, which then end in -seed0, -seed1 and so on. Raises InputError for a configuration that
-    fits no site, or two that are the same.
+    n_seeds: how many of each, by configuration or for all; where there are several, names end in -seed0, -seed1 and so
+    on. Raises InputError for a configuration that fits no site, or two that are the same.
     """
     named: dict[str, tuple[str, DictionaryConfig]] = {}
     for config in configs:
@@ -38,10 +38,11 @@ def name_all(
         if not fitting:
             found = ", ".join(f"{site}: {width}" for site, width in widths.items())
             raise InputError(f"a dictionary of d_in = {config.d_in} fits no site ({found})")
+        several = n_seeds if isinstance(n_seeds, int) else n_seeds[config]
         for site in fitting:
-            for number in range(n_seeds):
+            for number in range(several):
                 parts = [site] if len(widths) > 1 else []
-                name = "-".join([*parts, config.label(), *([f"seed{number}"] if n_seeds > 1 else [])])
+                name = "-".join([*parts, config.label(), *([f"seed{number}"] if several > 1 else [])])
                 if name in named:
                     raise InputError(f"there are two dictionaries {name}; each has to differ from the others")
                 named[name] = (site, config)

@@ -57,7 +57,9 @@ def train(
     for site in config.sites:
         check(bridge, as_site(site))
     who = identity(bridge)
-    settings = asdict(config) | {"weights_sha256": who["weights_sha256"]}
+    # What decides the numbers: only the same question to the same model about the same texts is resumed.
+    settings = {name: value for name, value in asdict(config).items() if name not in ("logger", "project")}
+    settings |= {"weights_sha256": who["weights_sha256"], "documents": config.texts.describe()}
     with open_run(experiment, settings, root=out, resume=not fresh) as run:
         stream = ModelStream(bridge, config.texts, config.sites, config.harvest, seed=config.fit.seed)
         named = _named(config, stream.widths)
@@ -86,10 +88,10 @@ def _logger(config: TrainConfig, run: Run) -> Iterator[Logger]:
 
 
 def _named(config: TrainConfig, widths: Mapping[str, int]) -> dict[str, tuple[str, DictionaryConfig]]:
-    distinct: list[DictionaryConfig] = []
-    for width in widths.values():
-        distinct += [each for each in config.configs(width) if each not in distinct]
-    return name_all(distinct, widths, config.fit.n_seeds)
+    distinct: dict[DictionaryConfig, int] = {}
+    for width in dict.fromkeys(widths.values()):
+        distinct |= config.configs(width)
+    return name_all(list(distinct), widths, distinct)
 
 
 def _metadata(config: TrainConfig, who: dict[str, Any], stream: ModelStream) -> dict[str, Any]:

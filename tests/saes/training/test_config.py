@@ -27,7 +27,7 @@ def test_a_grid_in_yaml(tmp_path: Path) -> None:
         """
     )
     config = read_config(path)
-    assert config.configs(16) == [
+    assert list(config.configs(16)) == [
         *(saes.TopK(16, d_sae, k=k) for d_sae in (96, 192) for k in (4, 8)),
         saes.Matryoshka(16, 96, k=4, prefixes=(24, 48)),
     ]
@@ -61,6 +61,7 @@ def test_the_shortest_configuration() -> None:
         ),
         ({"dictionaries": [{"d_sae": 8}]}, "needs architecture and d_sae; this one has d_sae"),
         ({"dictionaries": []}, "dictionaries is empty"),
+        ({"dictionaries": [{"architecture": "topk", "d_sae": 8, "k": 2, "n_seeds": 0}]}, "at least 1, not 0"),
         ({"sites": []}, "sites is empty"),
         ({"model_dtype": "float16"}, "there is no model_dtype 'float16'; did you mean 'bfloat16'"),
         ({"logger": "wandbb"}, "there is no logger 'wandbb'; did you mean 'wandb'"),
@@ -85,6 +86,14 @@ def test_a_missing_key_and_a_bad_file(tmp_path: Path) -> None:
     path.write_text("sites")
     with pytest.raises(InputError, match="has to hold keys and values"):
         read_config(path)
+
+
+def test_seeds_of_one_entry() -> None:
+    some = {"architecture": "topk", "d_sae": 8, "k": [2, 3]}
+    config = structure({**PLAIN, "dictionaries": [some, {"architecture": "topk", "d_sae": 8, "k": 4, "n_seeds": 3}]})
+    assert list(config.configs(4).values()) == [1, 1, 3]
+    with pytest.raises(InputError, match="two entries of dictionaries are the same"):
+        structure({**PLAIN, "dictionaries": [some, some]}).configs(4)
 
 
 def test_options_reach_the_parts_that_have_them() -> None:

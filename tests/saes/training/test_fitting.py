@@ -44,7 +44,7 @@ def same(a: saes.TrainingRun, b: saes.TrainingRun) -> bool:
 def test_several_dictionaries_in_one_pass() -> None:
     x = activations()
     run = saes.fit(CONFIGS, x, **OPTIONS)
-    assert list(run.dictionaries) == ["topk-48-k4", "jumprelu-48-quadratic-l0_4", "batchtopk-48-k4"]
+    assert list(run.dictionaries) == ["topk-48-k4", "jumprelu-48-l0_4", "batchtopk-48-k4"]
     alone = saes.fit(CONFIGS[:1], x, **OPTIONS)
     assert torch.equal(alone.dictionary.decoder, run.dictionaries["topk-48-k4"].decoder)
     assert not same(alone, saes.fit(CONFIGS[:1], x, **{**OPTIONS, "seed": 4}))

