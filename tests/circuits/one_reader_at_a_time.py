@@ -1,7 +1,8 @@
 """The slow twin of the mask runner: one circuit, one reader, one block at a time, through the model's own modules.
 
 Nothing of `interp.circuits` but the graph's names: what a reader makes of its stream is found by running its whole
-block on that stream and keeping the one head; what a head writes, by running attention with all other heads silenced.
+block on that stream and keeping the one head; what a head writes, by running attention with all other heads silenced
+(the readers, and the heads, of a block side by side in one batch).
 """
 
 from __future__ import annotations
@@ -90,29 +91,31 @@ class OneReaderAtATime:
 
     def _attention(self, layer: int, read: Any) -> tuple[list[Tensor], Tensor]:
         group = "" if self.n_kv == self.n_heads else "kv"
-        parts: dict[str, list[Tensor]] = {"q": [], "k": [], "v": []}
-        for letter, made in parts.items():
-            for head in range(self.n_heads if letter == "q" else self.n_kv):
-                name = f"a{layer}.{head}.q" if letter == "q" else f"a{layer}.{group}{head}.{letter}"
-                hook = f"attn.hook_{letter}"
-                made.append(self._block(layer, read(name), {}, [hook])[hook][:, :, head])
+        readers = [("q", head, f"a{layer}.{head}.q") for head in range(self.n_heads)]
+        readers += [(letter, head, f"a{layer}.{group}{head}.{letter}") for letter in "kv" for head in range(self.n_kv)]
+        streams = torch.cat([read(name) for _, _, name in readers])
+        hooks = [f"attn.hook_{letter}" for letter in "qkv"]
+        found = {hook: value.chunk(len(readers)) for hook, value in self._block(layer, streams, {}, hooks).items()}
+        made: dict[str, list[Tensor]] = {hook: [] for hook in hooks}
+        for place, (letter, head, _) in enumerate(readers):
+            hook = f"attn.hook_{letter}"
+            made[hook].append(found[hook][place][:, :, head])
         stream = read(f"a{layer}.0.q")
-        write = {f"attn.hook_{letter}": torch.stack(made, dim=2) for letter, made in parts.items()}
-        names = ["attn.hook_z", "attn.hook_out", "hook_attn_out"]
-        whole = self._block(layer, stream, write, names)
+        write = {hook: torch.stack(values, dim=2) for hook, values in made.items()}
+        whole = self._block(layer, stream, write, ["attn.hook_z", "attn.hook_out", "hook_attn_out"])
+        # Without any head (what is left are biases), then with each alone.
         z = whole["attn.hook_z"]
-        silent = self._block(layer, stream, {"attn.hook_z": torch.zeros_like(z)}, names)
+        several = torch.zeros_like(z)[None].repeat(self.n_heads + 1, *[1] * z.ndim)
+        for head in range(self.n_heads):
+            several[head + 1, :, :, head] = z[:, :, head]
+        rows = stream.repeat(self.n_heads + 1, 1, 1)
+        outputs = self._block(layer, rows, {"attn.hook_z": several.flatten(0, 1)}, ["attn.hook_out"])
+        silent, *alone = outputs["attn.hook_out"].chunk(self.n_heads + 1)
         # A norm behind attention divides all heads' outputs by one scale, that of their sum.
         factor = torch.ones_like(whole["attn.hook_out"])
         if hasattr(self.model.blocks[layer], "ln1_post"):
             factor = whole["hook_attn_out"] / whole["attn.hook_out"]
-        heads = []
-        for head in range(self.n_heads):
-            alone = torch.zeros_like(z)
-            alone[:, :, head] = z[:, :, head]
-            out = self._block(layer, stream, {"attn.hook_z": alone}, names)["attn.hook_out"]
-            heads.append((out - silent["attn.hook_out"]) * factor)
-        return heads, silent["attn.hook_out"] * factor
+        return [(out - silent) * factor for out in alone], silent * factor
 
     def _mlp(self, layer: int, stream: Tensor) -> Tensor:
         block = self.model.blocks[layer]

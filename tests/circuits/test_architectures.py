@@ -60,10 +60,11 @@ def mixtral() -> Any:
 
 
 @pytest.mark.parametrize("make", [olmo2, qwen3, gptj])
-def test_scores_are_slopes(make: Callable[[], Any]) -> None:
+@pytest.mark.parametrize("n_edges", [2, pytest.param(6, marks=pytest.mark.slow)])
+def test_scores_are_slopes(make: Callable[[], Any], n_edges: int) -> None:
     model, task = boot(_plain(make, 0)), pairs(n=2)
     scores = score_edges(model, task, "eap", keep_examples=True)
-    assert_slopes(model, task, scores, n_edges=5)
+    assert_slopes(model, task, scores, n_edges)
     edges = scores.top(n_edges=5).edges()
     assert not bool(score_edges(model, task, "exact", edges=edges).to_frame().score.isna().any())
 

@@ -37,8 +37,14 @@ def most_allocated(work: Callable[[], Any]) -> int:
     return most
 
 
-@pytest.mark.parametrize(("method", "steps", "budget"), [("eap", 1, 2**31), ("eap-ig", 3, SMALL)])
-@pytest.mark.parametrize("name", TINY)
+ANNOUNCED = [(name, *how) for name in TINY for how in (("eap", 1, 2**31), ("eap-ig", 3, SMALL))]
+FAST = ("gpt2", "gemma2", "native-attention-only")
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "steps", "budget"),
+    [pytest.param(*case, marks=() if case[0] in FAST else pytest.mark.slow) for case in ANNOUNCED],
+)
 def test_no_more_is_allocated_than_announced(name: str, method: str, steps: int, budget: int) -> None:
     model, task = tiny(name), pairs(8, 60)
     graph = Graph.of(model)
@@ -53,7 +59,7 @@ def test_no_more_is_allocated_than_announced(name: str, method: str, steps: int,
 @pytest.mark.parametrize(
     ("method", "asked"), [("eap-qk-fix", {"patterns": True}), ("eap-ig-activations", {"steps": 2})]
 )
-@pytest.mark.parametrize("name", ["gpt2", "gemma2"])
+@pytest.mark.parametrize("name", ["gpt2", pytest.param("gemma2", marks=pytest.mark.slow)])
 def test_a_budget_is_kept(name: str, method: str, asked: dict[str, Any]) -> None:
     model, task = tiny(name), pairs(4, 60)
     graph = Graph.of(model)

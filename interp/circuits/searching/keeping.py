@@ -51,8 +51,8 @@ class SearchFile:
             bar.advance(state.n_decided)
 
             def decided(now: State) -> None:
-                bar.advance(now.n_decided - latest[-1].n_decided)
-                latest[:] = [now]
+                before, latest[:] = latest[-1], [now]  # first of all: Ctrl-C may come while progress is printed
+                bar.advance(now.n_decided - before.n_decided)
                 if time.monotonic() - self._saved > SAVE_EVERY:
                     self._save(stage, now)
 

@@ -121,7 +121,7 @@ def test_every_number_says_what_it_depends_on(report: Any) -> None:
 def test_a_report_is_drawn_and_comes_back_from_disk(report: Any, tmp_path: Path) -> None:
     assert load(report.save(tmp_path / "report")).equal(report)
     for i in range(len(report.plots)):
-        assert report.figure(i).to_html()
+        assert report.figure(i).to_plotly_json()["data"]
 
 
 def test_sufficient_sets_of_a_toy_are_faithful_under_their_ablation(toy: Any, truth: Circuit) -> None:

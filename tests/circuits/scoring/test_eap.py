@@ -17,9 +17,10 @@ from tests.tiny_models import TINY, tiny
 
 
 @pytest.mark.parametrize("name", TINY)
-def test_scores_are_slopes(name: str) -> None:
+@pytest.mark.parametrize("n_edges", [2, pytest.param(6, marks=pytest.mark.slow)])
+def test_scores_are_slopes(name: str, n_edges: int) -> None:
     model, task = tiny(name), pairs(n=2)
-    assert_slopes(model, task, score_edges(model, task, "eap", keep_examples=True), n_edges=4)
+    assert_slopes(model, task, score_edges(model, task, "eap", keep_examples=True), n_edges)
 
 
 def transformer_lens_scores(model: Any, task: PromptPairs) -> Tensor:

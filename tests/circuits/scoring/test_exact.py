@@ -29,12 +29,16 @@ def exact_by_hand(model: Any, task: PromptPairs, edges: list[tuple[str, str]], a
     return torch.stack([sign * (metric(logits) - metric(slow.run(own, [edge], written)[0])) for edge in edges])
 
 
-@pytest.mark.parametrize(("name", "at"), [*((name, "clean") for name in TINY), ("llama", "corrupt")])
-def test_exact_is_one_edge_at_a_time(name: str, at: str) -> None:
+CASES = [*((name, "clean") for name in TINY), ("llama", "corrupt")]
+
+
+@pytest.mark.parametrize(("name", "at"), CASES)
+@pytest.mark.parametrize("n_edges", [2, pytest.param(6, marks=pytest.mark.slow)])
+def test_exact_is_one_edge_at_a_time(name: str, at: str, n_edges: int) -> None:
     model, task = tiny(name), pairs()
     graph = Graph.of(model)
     every = graph.exists.nonzero()
-    some = every[torch.randperm(len(every), generator=torch.Generator().manual_seed(0))[:5]].tolist()
+    some = every[torch.randperm(len(every), generator=torch.Generator().manual_seed(0))[:n_edges]].tolist()
     edges = [(graph.writers[row], graph.readers[column]) for row, column in some]
     scores = score_edges(model, task, "exact", at=at, edges=edges, keep_examples=True)
     found = torch.stack([scores.per_example.data[:, row, column] for row, column in some])

@@ -27,11 +27,11 @@ def test_integral_over_an_edges_own_writer_converges_to_the_exact_effect() -> No
     exact = score_edges(model, task, "exact", edges=edges, keep_examples=True).per_example.data
     row, column = graph.edge_index(edges[0])
     errors = []
-    for steps in (1, 4, 16):
+    for steps in (1, 8):
         found = score_edges(model, task, "eap-ig-activations", steps=steps, keep_examples=True).per_example.data
         errors.append(float((found - exact)[:, row, column].abs().max()))
-    assert errors[2] < 0.1 * errors[0]
-    assert errors[2] < 2e-3 * float(exact[:, row, column].abs().max())
+    assert errors[1] < 0.1 * errors[0]
+    assert errors[1] < 8e-3 * float(exact[:, row, column].abs().max())
 
 
 def test_integral_over_inputs_adds_up_to_the_total_effect() -> None:

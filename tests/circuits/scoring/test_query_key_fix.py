@@ -17,7 +17,9 @@ from tests.circuits.random_pairs import pairs
 from tests.tiny_models import tiny
 
 
-@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2", "native-rotary"])
+@pytest.mark.parametrize(
+    "name", ["gpt2", "gemma2", *(pytest.param(name, marks=pytest.mark.slow) for name in ("llama", "native-rotary"))]
+)
 def test_query_key_fix_puts_the_changed_edge_through_the_softmax(name: str) -> None:
     """By hand: the queries of a changed stream, the pattern they make, times the gradient at the pattern."""
     model, task = tiny(name), pairs(n=2)
