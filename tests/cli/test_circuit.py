@@ -10,14 +10,14 @@ import pytest
 
 from interp.circuits import Circuit, CircuitEdges
 from interp.circuits.searching import acdc, keeping
-from interp.cli import circuit_tables
+from interp.cli import answering, circuit_tables
 from interp.cli import main as command_line
 from interp.cli.programs import INTERRUPTED
 from interp.models.toy import toy_module
 from interp.models.toy.truth import NOISE
 from interp.results import Result, load
 from tests.cli.asking import TOY, Ask, results_of, rows_under
-from tests.cli.saved_models import save_tiny_llama
+from tests.tasks.space_tokenizer import space_model
 
 ASKED = ["--task", "toy", "--n", 4, "--quick"]
 BESIDE = "the circuit on fresh prompts"
@@ -184,12 +184,13 @@ def test_mistakes_are_one_sentence(options: list[object], message: str, ask: Ask
     assert message in ask("circuit", "--task", "toy", "--n", 4, "--quick", *options, code=2)
 
 
-def test_equal_prompts_are_refused(ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    model, file = save_tiny_llama(tmp_path / "model"), tmp_path / "same.jsonl"
-    capsys.readouterr()
-    line = {"clean": "w11 w12 w13", "corrupt": "w11 w12 w13", "answer": "w14", "distractor": "w15"}
+def test_equal_prompts_are_refused(ask: Ask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = space_model(dict.fromkeys(["The", "capital", "is", "Paris", "Rome"]))
+    monkeypatch.setattr(answering, "load_model", lambda *_, **__: model)
+    file = tmp_path / "same.jsonl"
+    line = {"clean": "The capital is", "corrupt": "The capital is", "answer": " Paris", "distractor": " Rome"}
     file.write_text("\n".join(json.dumps(line) for _ in range(4)))
-    assert "are the same" in ask("circuit", "--task", file, "--quick", model=model, code=2)
+    assert "are the same" in ask("circuit", "--task", file, "--quick", code=2)
 
 
 def test_a_circuit_of_another_model_is_refused(ask: Ask, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
