@@ -29,7 +29,7 @@ class TrainingCurves(Result):
     the tokens trained on; dead is the share of latents that had not fired for `dead_after` tokens.
     """
 
-    kind: ClassVar[str] = "training_curves"
+    kind: ClassVar[str] = "dictionary_training_curves"
 
 
 def training_curves(

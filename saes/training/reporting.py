@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from interp.runs import Run
+from interp.tasks.english_texts import LICENCE
+from saes.activations.texts import HOUSE
 from saes.training.config import TrainConfig
 from saes.training.curves import TrainingCurves
 from saes.training.training_run import TrainingRun
@@ -34,7 +36,9 @@ def write_report(
 def in_short(config: TrainConfig, metadata: Mapping[str, Any]) -> str:
     """What was trained on what, in one sentence."""
     epochs = f" ({metadata['n_epochs']:g} epochs)" if "n_epochs" in metadata else ""
+    licence = f" The texts: {LICENCE}." if config.texts.source == HOUSE else ""
     return (
         f"Trained at {', '.join(config.sites)} on {metadata['n_tokens']:,} tokens of {config.texts.source}{epochs} in "
-        f"prompts of {config.harvest.context_size}, {config.fit.batch_size} tokens a step, seed {config.fit.seed}."
+        f"prompts of {config.harvest.context_size}, {config.fit.batch_size} tokens a step, "
+        f"seed {config.fit.seed}.{licence}"
     )
