@@ -56,7 +56,7 @@ def _behaviour(experiment: Experiment) -> str:
         -1: f"repetition costs {who} something: its loss goes {levels} (saved {with_interval(*saved)})",
         None: f"the loss of {who} goes {levels}, without an interval, since fewer than {FEWEST} prompts give none",
     }
-    return f"On {prompts}, {verdict[side(*saved[1:])]}."
+    return f"Induction heads, after Olsson et al. 2022. On {prompts}, {verdict[side(*saved[1:])]}."
 
 
 def _heads(experiment: Experiment, found: Detected) -> str:

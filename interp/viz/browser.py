@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,12 +41,21 @@ _PIXELS = f"""{_PAGES}.flatMap((page) => [...page.querySelectorAll('canvas')]).m
   for (let i = 0; i < pixels.length; i += 101) sum = (sum * 31 + pixels[i]) % 4294967291;
   return sum;
 }}).join()"""
+_FRAMES = """new Promise((done) => {
+  let left = 12;
+  const next = () => (left-- ? requestAnimationFrame(next) : done());
+  next();
+  setTimeout(done, 3000);  // a page that draws nothing has no frames
+})"""
 _DRAW = """(async () => {
   if (window.interpViews) await window.interpViews.drawAll();
   await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
 })()"""
 _TILE = 8000
 """Pixels of height that are taken at once: browsers draw nothing, or the same again, past 16,384."""
+# What would follow the reader down the page stays where it is.
+_UNSTICK = """for (const element of document.querySelectorAll('*'))
+  if (getComputedStyle(element).position === 'sticky') element.style.position = 'static'"""
 _LOCAL = ("file:", "data:", "blob:", "about:", "chrome:", "devtools:")
 
 
@@ -89,7 +99,7 @@ def screenshot(
             height = int(session.evaluate("document.documentElement.scrollHeight"))
             _resize(session, width, min(height, _TILE))
             session.evaluate(_DRAW)
-        _settle(session)
+            height = int(session.evaluate("document.documentElement.scrollHeight"))
         tiles = [_tile(session, width, top, min(_TILE, height - top)) for top in range(0, height, _TILE)]
     atomic_write(Path(png_path), tiles[0] if len(tiles) == 1 else stacked(tiles))
     return Path(png_path)
@@ -153,19 +163,28 @@ def _count(session: devtools.Session, css: str) -> int:
     return int(session.evaluate(f"{found}.length"))
 
 
-def _settle(session: devtools.Session, least: float = 0.3, most: float = 20.0) -> None:
-    """Wait until canvases are as they were a moment ago: charts follow their size, and some grow into place."""
-    before, waited = None, 0.0
-    while (now := session.evaluate(_PIXELS)) != before and waited < most:
-        session.listen(least)
-        before, waited = now, waited + least
+def _settle(session: devtools.Session, least: float = 1.2, most: float = 20.0) -> None:
+    """Wait until canvases are as they were some frames ago: charts follow their size, and some grow into place.
+
+    Frames count, and not time alone: a tall page on a busy machine has few of them in a second. least, most: seconds.
+    """
+    began, before = time.monotonic(), None
+    while True:
+        session.evaluate(_FRAMES)
+        now, waited = session.evaluate(_PIXELS), time.monotonic() - began
+        if (now == before and waited >= least) or waited > most:
+            return
+        before = now
 
 
 def _tile(session: devtools.Session, width: int, top: int, height: int) -> bytes:
-    """A PNG of a part of the page."""
-    clip = {"x": 0, "y": top, "width": width, "height": height, "scale": 1}
-    answer = session.call("Page.captureScreenshot", format="png", clip=clip, captureBeyondViewport=True)
-    return base64.b64decode(answer["data"])
+    """A PNG of a part of the page, scrolled to: a picture of what lies outside of the window would draw charts anew."""
+    _resize(session, width, height)
+    if top:
+        session.evaluate(_UNSTICK)
+    session.evaluate(f"window.scrollTo({{top: {top}, behavior: 'instant'}})")
+    _settle(session)
+    return base64.b64decode(session.call("Page.captureScreenshot", format="png")["data"])
 
 
 def _resize(session: devtools.Session, width: int, height: int) -> None:

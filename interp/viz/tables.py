@@ -180,7 +180,7 @@ def headline_table(table: pd.DataFrame | Sequence[tuple[Any, ...]]) -> str:
         rows.append([name, value, n if n is None or not of else f"{n} {of}", interval, note])
     # The interval reads best beside its value, the number of examples after both.
     order = [j for j in (0, 1, 3, 2, 4) if j < 2 or any(row[j] not in (None, "") for row in rows)]
-    classes = {1: ' class="n value"', 2: ' class="aside"', 3: ' class="n"', 4: ' class="aside"'}
+    classes = {1: ' class="n value"', 2: ' class="aside count"', 3: ' class="n"', 4: ' class="aside"'}
     head = "".join(f"<th{classes.get(j, '')}>{_HEADLINE_COLUMNS[j]}</th>" for j in order)
     body = "".join(
         "<tr>" + "".join(f"<td{classes.get(j, '')}>{_headline_cell(row[j])}</td>" for j in order) + "</tr>"
