@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.circuits.ablation import data_name
 from interp.circuits.circuit import Circuit
+from interp.circuits.edge_plots import plot_of
 from interp.circuits.graph import Graph
 from interp.circuits.moments import Moments
 from interp.circuits.scoring.batches import Edge, Scored, Settings
@@ -21,7 +21,7 @@ from interp.circuits.task_checks import check_numbers, check_task
 from interp.errors import InputError, unknown
 from interp.models import identity
 from interp.patching.packing import DEFAULT_BUDGET
-from interp.results import Axis, Plot, Result, Values
+from interp.results import Axis, Result, Values
 from interp.runs import progress, provenance
 from interp.tasks import PromptPairs
 
@@ -161,7 +161,7 @@ def score_edges(
     described["planned_bytes"] = None if planned is None else planned.bytes
     source = provenance(model=identity(model), task=task.describe(), seed=task.seed, started=started)
     values = _values(graph, task, moments, own, other, kept, settings, module)
-    plot = _plot(task, method, at, values["score"].description)
+    plot = plot_of(task, method, at, values["score"], effects=method in EFFECTS, some=edges is not None)
     return EdgeScores(values=values, settings=described, provenance=source, plots=(plot,))
 
 
@@ -263,26 +263,3 @@ def _mask(graph: Graph, edges: Sequence[Edge]) -> Tensor:
     for edge in edges:
         mask[graph.edge_index(edge)] = True
     return mask
-
-
-def _plot(task: PromptPairs, method: str, at: str, meaning: str) -> Plot:
-    if method not in EFFECTS:
-        caption = f"Each edge's score by {method}: {meaning}. Prompts: {data_name(task)}."
-        options = {"zero_centred": True, "colour_label": "score"}
-        caveat = "No effect: how large a score is says nothing about how much the metric depends on the edge."
-        return Plot(
-            "heatmap", "score", x="reader", y="writer", title="Edge scores", caption=caption, caveat=caveat,
-            options=options,
-        )  # fmt: skip
-    changed = "corrupt in the clean run" if at == "clean" else "clean in the corrupt run"
-    caption = (
-        f"What the {task.metric.name} ({task.metric.unit}) owes to each edge, by {method}: the edge made {changed}, "
-        f"mean over {data_name(task)}."
-    )
-    caveat = "One edge at a time: edges that stand in for each other go unseen."
-    if method != "exact":
-        caveat = "An estimate, one edge at a time: edges that stand in for each other, and saturated parts, go unseen."
-    options = {"zero_centred": True, "colour_label": f"score ({task.metric.unit})"}
-    return Plot(
-        "heatmap", "score", x="reader", y="writer", title="Edge scores", caption=caption, caveat=caveat, options=options
-    )

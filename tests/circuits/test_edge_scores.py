@@ -11,9 +11,10 @@ from torch import Tensor
 
 import interp
 from interp.circuits import EdgeScores, Graph, memory_plan, score_edges
+from interp.circuits.edge_plots import plot_of
 from interp.errors import InputError
 from interp.models.toy import induction, linear
-from interp.results import load
+from interp.results import Axis, Values, load
 from interp.tasks import PromptPairs, from_tokens
 from tests.circuits.random_pairs import all_roles, pairs
 from tests.tiny_models import TINY, boot, plain_llama, random_tokens, tiny
@@ -164,6 +165,22 @@ def test_mistakes_are_refused_in_words() -> None:
         scores.top(n_edges=9999)
     with pytest.raises(InputError, match="no order"):
         scores.top(n_edges=5, by="size")
+
+
+def test_a_few_edges_are_drawn_as_a_graph_and_many_without_one_that_hides_the_others() -> None:
+    model = induction.build()
+    scores = score_edges(model, interp.tasks.for_toy(model, n=2), "exact", edges=[("a1.0", "logits")])
+    assert scores.plots[0].kind == "graph"
+    texts = str(scores.figure(0).to_plotly_json()["data"])
+    assert "a1.0 → logits" in texts
+    data = torch.rand(40, 40, generator=torch.Generator().manual_seed(0))
+    data[3, 7] = 1000.0
+    values = Values(data, (Axis("writer", tuple(range(40))), Axis("reader", tuple(range(40)))), "logits", "a score")
+    plot = plot_of(pairs(n=2), "eap", "clean", values, effects=True, some=False)
+    limit = float(plot.options["colour_limit"])
+    assert 0.9 < limit < 1
+    assert int((data > limit).sum()) == pytest.approx(0.01 * data.numel(), abs=1)
+    assert f"size of {limit:.2g}, which 1 %" in plot.caption
 
 
 def test_prompts_of_unequal_length_need_roles() -> None:
