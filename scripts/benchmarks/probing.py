@@ -3,10 +3,10 @@
     python scripts/benchmarks/probing.py --every 1 --n 2000
 
 Both do what one training part of `interp.probing.fit` needs: choose among nine penalties by three grouped folds
-(`LogisticRegressionCV` there), then fit the task, a control task and five shuffles with the chosen penalty. Prints CPU
-seconds of both, their ratio, and the largest difference of the held-out log-loss; then the same for a single fit, where
-there is nothing to share. Both read the same standardised float32 activations; scikit-learn keeps its default tolerance,
-which is looser than ours.
+(`LogisticRegressionCV` there), then fit the task, a control task and five shuffles with the chosen penalty. Prints
+CPU seconds of both, their ratio, and the largest difference of the held-out log-loss; then the same for a single fit,
+where there is nothing to share. Both read the same standardised float32 activations; scikit-learn keeps its default
+tolerance, which is looser than ours.
 """
 
 from __future__ import annotations
