@@ -106,6 +106,8 @@ def _samples(model: Any, n: int, length: int, seed: int) -> Int[Tensor, "example
     vocabulary = ordinary_tokens(model)
     if n < 1 or not 2 <= length <= len(vocabulary):
         raise InputError(f"n={n} samples of length={length} need n >= 1 and 2 to {len(vocabulary)} different tokens")
+    if (n_ctx := getattr(model.cfg, "n_ctx", None)) is not None and length > n_ctx:
+        raise InputError(f"length={length} does not fit the model's context of {n_ctx} tokens; choose at most {n_ctx}")
     generator = torch.Generator().manual_seed(seed)
     return torch.stack([vocabulary[torch.randperm(len(vocabulary), generator=generator)[:length]] for _ in range(n)])
 

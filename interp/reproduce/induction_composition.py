@@ -87,7 +87,7 @@ def tell_composition(experiment: Experiment, found: Detected, length: int, seed:
         _strongest(compared),
         caption=f"The strongest of {several(n_pairs, 'pair')} of a previous-token head and an induction head. Every "
         "number follows from the weights of one pair, whatever the prompt: nothing is drawn, so it has no interval. "
-        f"Last: the share of the {int(compared.values['n'].data[3])} pairs of neither that compose at least as much.",
+        f"Last: the share of {several(int(compared.values['n'].data[3]), 'pair')} of neither composing as much.",
     )
     named = f"K-composition, {sources_words(found)}"
     experiment.number(named, at["score"], at["low"], at["high"], n_pairs, of="pairs" if n_pairs > 1 else "pair")

@@ -51,7 +51,7 @@ class InductionCopying(Result):
 def tell_copying(experiment: Experiment, found: Detected, n: int, seed: int) -> None:
     """Copying and eigenvalue scores of the induction heads against all others, into the report."""
     model, noun = experiment.model, found.noun("induction")
-    length = min(LENGTH, len(ordinary_tokens(model)))
+    length = min(LENGTH, len(ordinary_tokens(model)), int(getattr(model.cfg, "n_ctx", None) or LENGTH))
     copying: dict[str, CopyingScores] = {}
     eigenvalues, why_not = ask(experiment, "eigenvalues", lambda: heads.eigenvalue_scores(model, "OV"), "copying")
     for reads in READS if eigenvalues is not None else ():
@@ -206,7 +206,12 @@ def _rank_caption(compared: InductionCopying, noun: str) -> str:
     """What the bars show of this model."""
     above, rest = above_half(compared)
     sizes = {name: len(heads_of) for name, heads_of in compared.settings["groups"].items()}
-    if above:
+    if sizes["these heads"] < FEWEST:
+        told = (
+            f"of {several(sizes['these heads'], noun)}, which {'is' if sizes['these heads'] == 1 else 'are'} too few "
+        )
+        told += "for an interval, beside the others"
+    elif above:
         told = f"{joined(above)}, these heads rank above the middle (0.5)"
         told += f"; {joined(rest)}, not clearly" if rest else ""
     else:

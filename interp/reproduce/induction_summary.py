@@ -95,6 +95,12 @@ def _knock_outs(compared: InductionKnockOuts, found: Detected) -> str:
 
 def _copying(compared: InductionCopying) -> str:
     above, rest = above_half(compared)
+    n, rank = len(compared.settings["groups"]["these heads"]), compared.sel(group="these heads").values["rank"].data
+    if n < FEWEST:
+        low, high = number(float(rank.min())), number(float(rank.max()))
+        span = low if low == high else f"{low} to {high}"
+        heads = "Among all heads it ranks" if n == 1 else f"Among all heads these {n} rank"
+        return f"{heads} at {span} in copying, by four measures (0 lowest, 1 highest; no interval)."
     if not above:
         return "These heads do not clearly copy more than others, by any of the four measures."
     unclear = f", not clearly {joined(rest)}" if rest else ""

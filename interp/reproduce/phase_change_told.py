@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pandas as pd
 import torch
 
-from interp.reproduce.asking import joined, several, with_interval
+from interp.reproduce.asking import joined, with_interval
 from interp.reproduce.examining import TrainingCurves
 from interp.reproduce.experiment import Experiment
 from interp.results import Axis, Plot, Result, Values, interval_words
@@ -28,9 +28,10 @@ SYNTHETIC = "Synthetic: small attention-only models trained on the spot on rando
 
 class PhaseChange(Result):
     """in_context, low, high [model, step]: loss of the second copy less that of the first, nats, of each model with its
-    95 % interval over prompts. loss [model, step]: of the second copy. induction, induction_low, induction_high
-    [model, step]: the highest prefix-matching score of any head, with that head's interval; previous, previous_low,
-    previous_high: the same of previous-token scores.
+    95 % interval over prompts. loss [model, step]: of the second copy. training_loss [model, step]: mean on the
+    training sequences since the step before. induction, induction_low, induction_high [model, step]: the highest
+    prefix-matching score of any head, with that head's interval; previous, previous_low, previous_high: the same of
+    previous-token scores.
     """
 
     kind: ClassVar[str] = "phase_change"
@@ -79,6 +80,8 @@ def compare_training(curves: Mapping[str, TrainingCurves]) -> PhaseChange:
 
     values = {name: beside(name) for name in ("in_context", "low", "high")}
     values["loss"] = beside("loss", copy=2)
+    if "training_loss" in first.values:
+        values["training_loss"] = beside("training_loss")
     for kind in ("induction", "previous"):
         values |= {kind: beside("best", kind=kind)}
         values |= {f"{kind}_{end}": beside(f"best_{end}", kind=kind) for end in ("low", "high")}
@@ -86,12 +89,17 @@ def compare_training(curves: Mapping[str, TrainingCurves]) -> PhaseChange:
         values=values,
         settings={"models": list(curves), "n": len(first.values["per_prompt"].axis("example")), "data": "synthetic"},
         provenance=provenance(model=first.provenance.model, seed=first.provenance.seed, started=started),
-        plots=_plots(),
+        plots=_plots("training_loss" in values),
     )
 
 
-def _plots() -> tuple[Plot, ...]:
+def _plots(trained_here: bool) -> tuple[Plot, ...]:
     common: dict[str, Any] = {"x": "step", "series": "model", "caveat": SYNTHETIC}
+    loss = [
+        Plot("lines", "training_loss", title="Loss on the training sequences", **common,
+             caption="Mean loss on the training sequences since the step before.",
+             options={"y_label": "loss (nats)", "x_label": "training step"}),
+    ] if trained_here else []  # fmt: skip
     return (
         Plot("lines", "in_context", low="low", high="high", title="What is gained from context", **common,
              caption="Loss of the second copy less that of the first, as training goes on.",
@@ -99,6 +107,13 @@ def _plots() -> tuple[Plot, ...]:
         Plot("lines", "induction", low="induction_low", high="induction_high", title="Best induction head", **common,
              caption="Highest prefix-matching score of any head of each model.",
              options={"y_label": "attention", "x_label": "training step"}),
+        Plot("lines", "previous", low="previous_low", high="previous_high", title="Best previous-token head", **common,
+             caption="Highest previous-token score of any head of each model.",
+             options={"y_label": "attention", "x_label": "training step"}),
+        Plot("lines", "loss", title="Loss of the second copy", **common,
+             caption="Loss on the second copy of each model.",
+             options={"y_label": "loss (nats)", "x_label": "training step"}),
+        *loss,
     )  # fmt: skip
 
 
@@ -107,9 +122,13 @@ def tell_phase_change(experiment: Experiment, settings: PhaseChangeSettings, com
     report, over = experiment.report, interval_words(settings.n, "prompts")
     few = seeds_caveat(settings.n_seeds)
     report.section("Phase change: induction heads form", f"{_asked(settings)}\n\n{what_changed(compared)}")
-    score, heads = _captions(compared)
+    score, *others = _captions(compared)
+    losses = [_loss_caption(compared, plot.values, plot.caption) for plot in compared.plots[3:]]
     report.add(compared, f"{score} Bands: {over}.", f"{SYNTHETIC} {few}", plot=0)
-    report.add(compared, f"{heads} Bands: {over}.", f"{SYNTHETIC} {few}", plot=1)
+    for place, caption in enumerate(others, 1):
+        report.add(compared, f"{caption} Bands: {over}.", SYNTHETIC, plot=place)
+    for place, caption in enumerate(losses, 3):
+        report.add(compared, caption, SYNTHETIC, plot=place)
     report.add(
         change_table(compared),
         caption=f"Each model after {compared.steps[-1]} steps: in-context score, where half of its fall lies, and the "
@@ -146,9 +165,13 @@ def what_changed(compared: PhaseChange) -> str:
     parts = []
     for kind, models in by_layers(compared).items():
         formed, sudden = (sum(map(of, models)) for of in (compared.formed, compared.sudden))
-        told = f"In {formed or 'none'} of {several(len(models), 'model')} of {kind} an induction head formed"
-        if formed:
-            told += f", in {sudden or 'none'} suddenly (half of the fall within {SUDDEN:.0%} of the training)"
+        criterion = f"(half of the fall within {SUDDEN:.0%} of the training)"
+        if len(models) == 1:
+            told = f"In the model of {kind} {'an' if formed else 'no'} induction head formed"
+            told += f", {'' if sudden else 'not '}suddenly {criterion}" if formed else ""
+        else:
+            told = f"In {formed or 'none'} of {len(models)} models of {kind} an induction head formed"
+            told += f", in {sudden or 'none'} suddenly {criterion}" if formed else ""
         ends, best = (_span(_ends(compared, name, models)) for name in ("in_context", "induction"))
         parts.append(f"{told}; best prefix-matching score {best}, in-context score {ends} nats.")
     if not any(map(compared.formed, compared.settings["models"])):
@@ -173,7 +196,7 @@ def _span(values: list[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _captions(compared: PhaseChange) -> tuple[str, str]:
+def _captions(compared: PhaseChange) -> tuple[str, str, str]:
     """What the two figures show of these models."""
     sudden = [model for model in compared.settings["models"] if compared.sudden(model)]
     if sudden:
@@ -186,7 +209,21 @@ def _captions(compared: PhaseChange) -> tuple[str, str]:
         score = "Loss of the second copy less that of the first, as training goes on: it falls suddenly in no model."
     formed = [model for model in compared.settings["models"] if compared.formed(model)]
     heads = f"{joined(formed)} reach{'es' * (len(formed) == 1)} {FORMED}" if formed else f"no model reaches {FORMED}"
-    return score, f"Highest prefix-matching score of any head, as training goes on: {heads}."
+    ends = [
+        f"{_span(_ends(compared, 'previous', models))} in models of {kind}"
+        for kind, models in by_layers(compared).items()
+    ]
+    before = f"Highest previous-token score of any head, as training goes on: {joined(ends)} in the end."
+    return score, f"Highest prefix-matching score of any head, as training goes on: {heads}.", before
+
+
+def _loss_caption(compared: PhaseChange, name: str, what: str) -> str:
+    """What a loss comes to in the models of each kind."""
+    ends = [
+        f"{_span(_ends(compared, name, models))} nats in models of {kind}"
+        for kind, models in by_layers(compared).items()
+    ]
+    return f"{what.removesuffix('.')}, as training goes on: {joined(ends)} in the end."
 
 
 def change_table(compared: PhaseChange) -> pd.DataFrame:
