@@ -95,7 +95,8 @@ def compare(
         ends=ends,
         chance=chance,
         sites={name: [part[:n_first], part[n_first:]] if data.second else [part] for name, part in per_site.items()},
-        notes=[*data.notes, *notes, *found_notes, *measured.notes],
+        notes=[*data.notes, *notes],
+        cautions=[*found_notes, *measured.notes],
         settings={**data.settings, **settings},
         provenance=_provenance(data, seed, min(started, data.started)),
     )

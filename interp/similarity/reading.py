@@ -101,7 +101,7 @@ def represent(
     documents = _documents(reading)
     rows = None
     if drop_outliers and reading.align != "document":
-        rows = torch.stack([usual_tokens(x) for xs in read for x in xs]).all(0)
+        rows = torch.stack([usual_tokens(x) for xs in read for x in xs]).all(0).cpu()
     notes = list(reading.notes)
     if rows is not None and not rows.all():
         notes.append(outlier_note(int((~rows).sum()), len(rows)))

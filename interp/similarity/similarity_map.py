@@ -74,10 +74,14 @@ def build(
     chance: Mapping[str, Tensor],
     sites: Mapping[str, Sequence[Tensor]],
     notes: Sequence[str],
+    cautions: Sequence[str],
     settings: Mapping[str, JSON],
     provenance: Provenance,
 ) -> SimilarityMap:
-    """Put a result together. sites: name of a value -> of the first representations, and of the second ones."""
+    """Put a result together. sites: name of a value -> of the first representations, and of the second ones.
+
+    notes say what was read and left out; cautions what may mislead, and stand below the figure as well.
+    """
     axes = _axes(labels, second_labels)
     unit, description = WORDS[measure]
     made = {"similarity": Values(values, axes, unit, description)}
@@ -95,8 +99,8 @@ def build(
         values=made,
         settings={**settings, "measure": measure, "two_models": bool(second_labels)},
         provenance=provenance,
-        plots=_plots(made, measure, bool(second_labels), settings, notes),
-        texts={"notes": list(notes)},
+        plots=_plots(made, measure, bool(second_labels), settings, cautions),
+        texts={"notes": [*notes, *cautions]},
     )
 
 
@@ -125,11 +129,12 @@ def _beside(
 
 
 def _plots(
-    made: Mapping[str, Values], measure: str, two: bool, settings: Mapping[str, Any], notes: Sequence[str]
+    made: Mapping[str, Values], measure: str, two: bool, settings: Mapping[str, Any], cautions: Sequence[str]
 ) -> tuple[Plot, ...]:
     y, x = made["similarity"].dims
     title, meaning = WORDS[measure]
-    caveat = " ".join([*notes[:3], CAVEAT])
+    caveat = " ".join([*cautions, CAVEAT])
+    equal = ", every dimension with the same variance" if settings["standardise"] else ""
     if made["similarity"].data.numel() == 1:
         caption = f"{title[0].upper()}{title[1:]} over {settings['n']} {settings['unit']}: {meaning}."
         low, high = ("low", "high") if "low" in made else (None, None)
@@ -141,9 +146,9 @@ def _plots(
             "similarity",
             x=x,
             y=y,
-            title=f"{title}, {between}",
+            title=f"{title}, {between}{equal}",
             caption=f"How alike the representations of {settings['n']} {settings['unit']} are, by {meaning}."
-            + _chance_words(made),
+            + _chance_words(made, two),
             caveat=caveat,
             options={"square": True, "origin": "lower", "colour_range": _range(made["similarity"].data)}
             | ({"x_label": "layer of the other model", "y_label": "layer"} if two and y == "layer" else {})
@@ -154,9 +159,13 @@ def _plots(
     if name in made:
         low, high = (f"{name}_low", f"{name}_high") if f"{name}_low" in made else (None, None)
         words = "Both models at the same layer" if two else "Each layer with the next one"
-        over = f", with 95 % intervals over {settings['n_groups']} documents or groups of them" if low else ""
+        whole = settings["n_groups"] == settings["n_documents"]
+        over = f", with 95 % intervals over {settings['n_groups']} {'documents' if whole else 'groups of documents'}"
+        over = over if low else ""
         caption = f"{words}{over}."
-        plots.append(Plot("lines", name, x=y, title=f"{title}: {words.lower()}", caption=caption, low=low, high=high))
+        plots.append(
+            Plot("lines", name, x=y, title=f"{title}: {words.lower()}{equal}", caption=caption, low=low, high=high)
+        )
     return tuple(plots)
 
 
@@ -166,11 +175,12 @@ def _range(data: Tensor) -> list[float]:
     return [min(0.0, round(lowest, 2)) if lowest < -0.05 else 0.0, 1.0]
 
 
-def _chance_words(made: Mapping[str, Values]) -> str:
+def _chance_words(made: Mapping[str, Values], two: bool) -> str:
     if "p_value" not in made:
         return ""
-    p = made["p_value"].data
-    highest = float(made["chance_high"].data.nan_to_num().max())
+    p, highest = made["p_value"].data, float(made["chance_high"].data.nan_to_num().max())
+    if not two:  # a layer with itself says nothing, and every pair is there twice
+        p = p[torch.triu(torch.ones_like(p), 1) > 0]
     share = int((p <= 0.05).sum())
     return (
         f" {share} of {p.numel()} pairs are above 95 % of what exchanging documents gives (on a sample of the tokens: "

@@ -89,13 +89,14 @@ def stream_cka(reading: Reading, texts: Prompts, options: Streaming) -> Similari
         raise InputError(f"{n} tokens make fewer than two minibatches of {options.minibatch}; leave minibatch out")
     n_first, accumulator = len(reading.plans[0].sites), _Accumulator(options)
     notes, met, dropped, n_seen = list(reading.notes), [], 0, 0
+    cautions: list[str] = []
     labels = [label for each in reading.plans for label in each.labels]
     for xs, documents, n_dropped in _mixed(reading, options):
         dropped += n_dropped
         if not accumulator.models:
             accumulator.begin(xs)
             shares, dimensions = found.largest_dimension(xs)
-            notes += _first_notes(labels, xs, shares, dimensions, accumulator, options)
+            cautions = _first_notes(labels, xs, shares, dimensions, accumulator, options)
         for rows in torch.arange(len(documents)).split(options.minibatch):
             accumulator.add([x[rows] for x in xs])
             met.append(documents[rows].unique().numel())
@@ -118,6 +119,7 @@ def stream_cka(reading: Reading, texts: Prompts, options: Streaming) -> Similari
         chance={},
         sites={"largest_dimension": [shares[:n_first], shares[n_first:]] if len(reading.plans) == 2 else [shares]},
         notes=notes,
+        cautions=cautions,
         settings=about["settings"]
         | {"kernel": options.kernel, "bandwidth": options.bandwidth, "estimator": "debiased"}
         | {"minibatch": options.minibatch, "n_minibatches": len(met), "standardise": options.standardise}

@@ -50,7 +50,7 @@ def contributions(
     whole: over all tokens. without: with each group left out. sizes: tokens of each group, which may differ.
     """
     at, out = (value.clamp(-_NEARLY_ONE, _NEARLY_ONE).atanh() for value in (whole, without))
-    share = (sizes / sizes.sum()).view(-1, *[1] * whole.ndim)
+    share = (sizes / sizes.sum()).to(whole.device).view(-1, *[1] * whole.ndim)
     return at + len(sizes) * (1 - share) * (at - out)
 
 
