@@ -4,7 +4,7 @@ Try:
     interp tuned-lens
     interp tuned-lens --n-steps 100 --positions 128
     interp tuned-lens --text my_texts/ --model gpt2
-    interp tuned-lens --vocabulary 0                 without any estimate, slower
+    interp tuned-lens --vocabulary 0         without any estimate, slower
 
 The lens is kept in the run's directory, in lens/, in the layout of the package tuned-lens. A tenth of the documents is
 held out, and the lens is evaluated on them at the end. Interrupted, the same command goes on from its last checkpoint.
@@ -33,7 +33,7 @@ class Config(Options):
 
     text: str = ENGLISH
     """english (presidents' messages), a .txt file, or a folder of them, of which each is one document."""
-    n_steps: int = 300
+    n_steps: int = 100
     """Steps of training."""
     context: int = 256
     """Tokens of a context; fewer where the model takes fewer."""

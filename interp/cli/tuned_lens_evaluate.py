@@ -1,7 +1,7 @@
 """Is a tuned lens better than the logit lens? Both on held-out documents; and the directions its predictions hang on.
 
 Try:
-    interp tuned-lens evaluate --lens runs/tuned-lens/20260101-120000-0a1b2c3d/lens
+    interp tuned-lens evaluate --lens my_lens --n 100
     interp tuned-lens evaluate --lens my_lens --basis 6    the causal basis too
 
 KL: from the model's own prediction. Bias: of the mean prediction. The causal basis: directions which change the lens's

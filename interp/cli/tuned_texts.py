@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ ROWS = 12
 """Layers of the printed tables."""
 
 
-def training_texts(model: Any, text: str, *, held_out: bool) -> Iterator[tuple[str, str]]:
+def training_texts(model: Any, text: str, *, held_out: bool) -> list[tuple[str, str]]:
     """The documents of one side of the split by document names.
 
     A single .txt file is cut at its blank lines, each paragraph a document, since a split of one document is none.

@@ -72,7 +72,7 @@ def causal_basis(
     if k < 1 or k + n_random > lens.d_model:
         raise InputError(f"k={k} and n_random={n_random} directions do not fit a stream of width {lens.d_model}")
     generator = torch.Generator().manual_seed(seed)
-    contexts = as_contexts(model, texts, context, n, prepend_bos=prepend_bos)
+    contexts = as_contexts(model, texts, context, n, prepend_bos=prepend_bos, seed=seed)
     at = draw_positions(len(contexts), context, positions, generator)
     work = _Work(model, lens, Unembedding.of(model), contexts, at)
     found = []
@@ -146,12 +146,12 @@ class _Work:
         for direction in directions:
             changed = self.lens(put_to_mean(flat, direction, centre), layer)
             after = _picked(self._rerun(put_to_mean(whole, direction, centre), layer), self.at).flatten(0, 1)
-            both = [divergence(self.head, changed, read), divergence(self.head, after, own)]
+            both = [divergence(self.head, changed, read).cpu(), divergence(self.head, after, own).cpu()]
             influence.append(
                 torch.stack(both).view(2, *self.at.shape).masked_fill(~usual.view(self.at.shape), 0).sum(-1)
             )
             moves = aligned(self.head, own.normed, self.head.normed(after), read.normed, self.head.normed(changed))
-            alignment.append(moves[usual].mean())
+            alignment.append(moves[usual].mean().cpu())
             bar.advance(0 if len(influence) <= k else 1)
         tokens = usual.view(self.at.shape).sum(-1).clamp(min=1)
         return _Found(directions, torch.stack(influence) / tokens, torch.stack(alignment))

@@ -58,6 +58,17 @@ class Checkpoint:
             self.history.append([float(self.step), *losses.tolist()])
         self.whole = True
 
+    def to(self, device: torch.device) -> Checkpoint:
+        """The same state on a device."""
+
+        def both(pair: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            return pair[0].to(device), pair[1].to(device)
+
+        where = self.coordinates
+        moved = Coordinates(where.centre.to(device), where.whiten.to(device), where.scale.to(device))
+        mixing, shift = both((self.mixing, self.shift))
+        return Checkpoint(moved, mixing, shift, both(self.first), both(self.second), self.step, self.history)
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything but the plain values, by name."""
         parts = {"centre": self.coordinates.centre, "whiten": self.coordinates.whiten, "scale": self.coordinates.scale}

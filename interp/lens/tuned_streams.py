@@ -31,10 +31,11 @@ def streams_at(
     n_layers = int(model.cfg.n_layers)
     wanted = [*(sites.resid_pre(layer) for layer in range(n_layers)), sites.resid_post(n_layers - 1)]
     acts = capture(model, contexts, wanted, positions)
-    return torch.stack([acts[site].float() for site in wanted])
+    device = acts[wanted[-1]].device  # a model may be spread over several
+    return torch.stack([acts[site].float().to(device) for site in wanted])
 
 
 def usual_tokens(streams: Float[Tensor, "layer token d_model"]) -> Tensor:
-    """True for tokens whose stream is nowhere over OUTLIER_RATIO times as long as the median: Bool[token]."""
+    """True for tokens whose stream is nowhere over OUTLIER_RATIO times the median length: Bool[token], on the CPU."""
     norms = streams.norm(dim=-1)
-    return (norms <= OUTLIER_RATIO * norms.median(dim=-1, keepdim=True).values).all(0)
+    return (norms <= OUTLIER_RATIO * norms.median(dim=-1, keepdim=True).values).all(0).cpu()

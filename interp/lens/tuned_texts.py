@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -14,28 +14,29 @@ from interp.errors import InputError
 from interp.models.tokens import bos_token, to_tokens, tokenizer_of
 
 Texts = Iterable[str | tuple[str, str]] | Tensor
-"""Documents, as texts or as (name, text), read one at a time as far as needed; or token ids [context, pos]."""
+"""Documents, as texts or as (name, text): contexts are drawn from all of a list, and an iterator is read in order, as
+far as needed. Or token ids [context, pos]."""
 
 
-def split_documents(
-    documents: Iterable[tuple[str, str]], held_out: bool, share: float = 0.1
-) -> Iterator[tuple[str, str]]:
+def split_documents(documents: Iterable[tuple[str, str]], held_out: bool, share: float = 0.1) -> list[tuple[str, str]]:
     """One side of a split by a hash of each document's name: the same on every machine, whatever their order."""
     if not 0 < share < 1:
         raise InputError(f"the held-out share of the documents lies between 0 and 1, not {share}")
-    for name, text in documents:
-        number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
-        if (number < share * 2**64) == held_out:
-            yield name, text
+    return [(name, text) for name, text in documents if (_number(name) < share * 2**64) == held_out]
+
+
+def _number(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
 
 
 def as_contexts(
-    model: Any, texts: Texts, length: int, n: int | None = None, *, prepend_bos: bool = False
+    model: Any, texts: Texts, length: int, n: int | None = None, *, prepend_bos: bool = False, seed: int = 0
 ) -> Int[Tensor, "context pos"]:
     """Contexts of `length` tokens, each out of one document (what is left at its end is dropped); at most `n` of them.
 
-    prepend_bos: each context begins with BOS, which counts. Raises InputError where no document fills a context, for a
-    length that the model does not take, and for texts where it has no tokenizer.
+    Of a list they are drawn at random by `seed`; of an iterator they are the first. prepend_bos: each begins with BOS,
+    which counts. Raises InputError where no document fills a context, for a length that the model does not take, and
+    for texts where it has no tokenizer.
     """
     limit = getattr(model.cfg, "n_ctx", None)
     if length < 2 or (limit is not None and length > limit):
@@ -55,13 +56,15 @@ def as_contexts(
         n_documents, longest = n_documents + 1, max(longest, len(tokens))
         whole = tokens[: len(tokens) // body * body].view(-1, body)
         rows += [torch.cat([start, row]) for row in whole]
-        if n is not None and len(rows) >= n:
+        if n is not None and len(rows) >= n and not isinstance(texts, Sequence):
             break
     if not rows:
         raise InputError(
             f"the longest of {n_documents} texts has {longest} tokens and a context takes {body}; use longer texts or "
             "a shorter context"
         )
+    if n is not None and n < len(rows) and isinstance(texts, Sequence):
+        rows = [rows[i] for i in torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed)).tolist()]
     return torch.stack(rows[:n])
 
 

@@ -79,16 +79,18 @@ def train_tuned_lens(
 ) -> TunedLens:
     """Train translators for all layers of any model whose logits are final norm and unembedding.
 
-    texts: documents (texts, or (name, text)), as many as the contexts need, or token ids [context, pos]. directory:
-    keep a checkpoint there every `every` steps and on Ctrl-C, and go on from it; the same numbers come out as without
-    the interruption. report: called with (step, KL of each layer in nats) as often as the history has entries.
+    texts: a list of documents (texts, or (name, text)), of which contexts are drawn at random; an iterator of them,
+    read in order as far as needed; or token ids [context, pos]. directory: keep a checkpoint there every `every` steps
+    and on Ctrl-C, and go on from it; the same numbers come out as without the interruption. report: called with (step,
+    KL of each layer in nats) as often as the history has entries.
 
     Raises InputError for texts shorter than a context, a checkpoint of another training, and models that cannot be
     read layer by layer; StorageError when the disk refuses a checkpoint.
     """
     head = Unembedding.of(model)
     wanted = settings.measured + settings.n_steps * settings.contexts
-    contexts = as_contexts(model, texts, settings.context, wanted, prepend_bos=settings.prepend_bos)
+    bos = settings.prepend_bos
+    contexts = as_contexts(model, texts, settings.context, wanted, prepend_bos=bos, seed=settings.seed)
     trained = {**asdict(settings), "tokens_sha256": tokens_sha256(contexts), "n_contexts": len(contexts)}
     own = described_model(model)
     order = torch.randperm(len(contexts), generator=torch.Generator().manual_seed(settings.seed))
@@ -97,7 +99,7 @@ def train_tuned_lens(
     key = trained | {"weights_sha256": own["weights_sha256"]}
     file = None if directory is None else Path(directory).expanduser()
     kept = None if file is None else read_checkpoint(file, key)
-    state = work.begin() if kept is None else kept
+    state = (work.begin() if kept is None else kept).to(head.weights.device)
     with progress(settings.n_steps, "training the tuned lens") as bar:
         bar.advance(state.step)
         try:

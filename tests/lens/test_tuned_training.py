@@ -151,8 +151,18 @@ def test_contexts_come_whole_out_of_documents() -> None:
     model = tiny("llama")
     texts = ["w5 w6 w7 w8 w9", "w3", "w4 w5 w6 w7"]
     assert as_contexts(model, texts, 2).tolist() == [[5, 6], [7, 8], [4, 5], [6, 7]]
-    assert as_contexts(model, texts, 3, prepend_bos=True, n=2).tolist() == [[1, 5, 6], [1, 7, 8]]
+    assert as_contexts(model, iter(texts), 3, prepend_bos=True, n=2).tolist() == [[1, 5, 6], [1, 7, 8]]
     assert as_contexts(model, [("a", "w5 w6"), ("b", "")], 2).tolist() == [[5, 6]]
+
+
+def test_contexts_are_drawn_from_all_documents_of_a_list() -> None:
+    model = tiny("llama")
+    texts = [f"w{i} w{i} w{i} w{i}" for i in range(10)]
+    drawn = {seed: as_contexts(model, texts, 2, 8, seed=seed).tolist() for seed in (0, 0, 1)}
+    assert drawn[0] != drawn[1]
+    assert as_contexts(model, texts, 2, 8, seed=0).tolist() == drawn[0]
+    assert any(row[0] > 4 for row in drawn[0]), "not the first documents alone"
+    assert as_contexts(model, iter(texts), 2, 3).tolist() == [[0, 0], [0, 0], [1, 1]]
 
 
 def test_documents_are_split_by_their_names() -> None:
