@@ -4,8 +4,8 @@ Try:
     interp patchscopes "The Eiffel Tower"
     interp patchscopes "Diana, Princess of Wales" --layers 0 5 10
     interp patchscopes "The capital of France is" --inspection identity
-    interp patchscopes "The Eiffel Tower" --targets 0 2 4    all source by target layers
-    interp patchscopes --precision                           over texts, against the lenses
+    interp patchscopes "The Eiffel Tower" --targets 0 2 4    other targets
+    interp patchscopes --precision           over texts, against lenses
 
 A state of layer L is the stream that enters block L; it is written at the same layer unless --targets says otherwise.
 """

@@ -1,14 +1,14 @@
 """Find what can be read from the activations of every layer: probes, always with their controls.
 
 Try:
-    interp probe --task pos                          parts of speech in English prose
+    interp probe --task pos                      parts of speech in prose
     interp probe --task truth --probes logistic mean_difference
     interp probe --data labels.jsonl --sites resid_post mlp_out
-    interp probe --task number --layers 0 5 10 15    at the subject, and a few words later
+    interp probe --task number --layers 0 5 10   at the subject and later
 
 A line of a file of one's own is a text with a label at its last token, or at a word of it:
 
-    {"text": "The cat sat on the mat", "position": "cat", "label": "NOUN", "group": "document 1"}
+    {"text": "The cat sat.", "position": "cat", "label": "NOUN", "group": "a"}
 
 Examples of one group stay together in training or test. Beside the task stand a control task (a random class for every
 word), shuffled labels, the same model with random weights, the token embedding alone, and the majority class; a probe

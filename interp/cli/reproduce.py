@@ -27,6 +27,7 @@ from interp.models import identity, load_model
 from interp.reproduce import indirect_object_identification as ioi
 from interp.reproduce import induction_heads as induction
 from interp.reproduce.experiment import Experiment
+from interp.results import FEWEST
 from interp.runs import Run, open_run
 from interp.viz import Report
 
@@ -131,6 +132,8 @@ def _print(console: Console, found: Experiment, title: str) -> None:
         table = found.table()
         table["n"] = [one.sample for one in found.numbers()]
         console.print(as_table(table.drop(columns="of"), title))
+        if table["low"].isna().any():
+            _say(console, f" –: no interval, since fewer than {FEWEST} are too few for one")
         console.print()
     for sentence in found.skipped:
         _say(console, f"not measured: {sentence}")

@@ -1,12 +1,12 @@
 """How alike are the representations of a model's layers, or those of two models?
 
 Try:
-    interp similarity                                    all pairs of layers, debiased linear CKA
-    interp similarity --other untrained                  what the architecture and the text alone make alike
-    interp similarity --other gpt2 --align word          another tokenizer: the last token of each word
-    interp similarity --measure mutual_knn --k 10        nearest neighbours in common
-    interp similarity --standardise                      no dimension outweighs the others
-    interp similarity --minibatch 512 --n 200 --n-tokens 1000   streamed: nothing is kept
+    interp similarity                        all pairs of layers, linear CKA
+    interp similarity --other untrained      what needs no training
+    interp similarity --other gpt2 --align word    last tokens of words
+    interp similarity --measure mutual_knn --k 10  neighbours in common
+    interp similarity --standardise          no dimension outweighs others
+    interp similarity --minibatch 512 --n 200 --n-tokens 1000   streamed
     interp similarity --model toy/induction --n 20 --n-tokens 6
 
 Layer L is the residual stream that enters block L, the last is the output of the last block. Intervals are over

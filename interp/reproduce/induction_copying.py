@@ -207,10 +207,7 @@ def _rank_caption(compared: InductionCopying, noun: str) -> str:
     above, rest = above_half(compared)
     sizes = {name: len(heads_of) for name, heads_of in compared.settings["groups"].items()}
     if sizes["these heads"] < FEWEST:
-        told = (
-            f"of {several(sizes['these heads'], noun)}, which {'is' if sizes['these heads'] == 1 else 'are'} too few "
-        )
-        told += "for an interval, beside the others"
+        told = f"{several(sizes['these heads'], noun)}, too few for an interval, beside the others"
     elif above:
         told = f"{joined(above)}, these heads rank above the middle (0.5)"
         told += f"; {joined(rest)}, not clearly" if rest else ""

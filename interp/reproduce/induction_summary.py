@@ -60,9 +60,10 @@ def _behaviour(experiment: Experiment) -> str:
 
 
 def _heads(experiment: Experiment, found: Detected) -> str:
-    score = experiment.results["scores"].values["score"]
+    scores = experiment.results["scores"]
     (layer, head), _ = found.shown("induction", 1)[0]
-    best = number(float(score.sel(kind="induction", layer=layer, head=head).data))
+    at = scores.sel(kind="induction", layer=layer, head=head).values
+    best = with_interval(at["score"], at["low"], at["high"])
     n_previous = len(found.heads["previous"])
     previous = f"{n_previous or 'no'} head{'s' * (n_previous != 1)}"
     if not found.heads["induction"]:
@@ -81,11 +82,15 @@ def _heads(experiment: Experiment, found: Detected) -> str:
 def _knock_outs(compared: InductionKnockOuts, found: Detected) -> str:
     zero = compared.sel(way="zero").values
     effect = [zero[name].sel(heads="these heads") for name in ("second_copy", "second_low", "second_high")]
-    random = number(float(zero["second_copy"].sel(heads="random heads").data))
+    random = with_interval(
+        *(zero[name].sel(heads="random heads") for name in ("second_copy", "second_low", "second_high"))
+    )
+    n_prompts, n_draws = compared.settings["n"], compared.settings["n_random"]
     n = len(compared.settings["heads"])
     text = (
         f"Without {'this' if n == 1 else 'these'} {several(n, found.noun('induction')).removeprefix('1 ')} the loss on "
-        f"the second copy changes by {with_interval(*effect)} nats, without as many random heads by {random}"
+        f"the second copy changes by {with_interval(*effect)} nats ({several(n_prompts, 'prompt')}), without as many "
+        f"random heads by {random} (the range of {several(n_draws, 'draw')})"
     )
     verdict = stands_out(compared)
     if verdict:
@@ -117,8 +122,9 @@ def _composition(compared: InductionComposition) -> str:
         return f"Their keys compose with what previous-token heads write with {told}, too few pairs to compare."
     beside = with_interval(neither["score"], neither["low"], neither["high"])
     return (
-        f"Their keys {'read' if verdict else 'do not clearly read'} what previous-token heads write more than what "
-        f"other heads do: K-composition {told}, pairs of other heads {beside}."
+        f"By their weights, their keys {'fit' if verdict else 'do not clearly fit'} what previous-token heads write "
+        f"better than what other heads do: K-composition {told} ({several(int(pairs['n'].data), 'pair')}), other heads "
+        f"{beside} ({several(int(neither['n'].data), 'pair')}); most of it may come from a few pairs."
     )
 
 
@@ -135,6 +141,8 @@ def _texts(done: Any) -> str:
     for label, name in ((SCORE, "the in-context score"), (CONTINUES, f"the loss of {CONTINUES}")):
         at = knocked.sel(measure=label).values
         told = with_interval(*(at[key].sel(heads=GROUPS[0]) for key in ("effect", "low", "high")))
-        random = number(float(at["effect"].sel(heads=GROUPS[1]).data))
+        random = with_interval(*(at[key].sel(heads=GROUPS[1]) for key in ("effect", "low", "high")))
         parts.append(f"{name} changes by {told}, {beside_random(knocked, label)} without random heads ({random})")
-    return f"{text}. Without these heads {joined(parts)}."
+    n_texts, n_draws = knocked.settings["n"], knocked.settings["n_random"]
+    counted = f"({several(n_texts, 'passage')}; of random heads the range of {several(n_draws, 'draw')})"
+    return f"{text}. Without these heads {joined(parts)} {counted}."

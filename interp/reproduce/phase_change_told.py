@@ -126,9 +126,9 @@ def tell_phase_change(experiment: Experiment, settings: PhaseChangeSettings, com
     losses = [_loss_caption(compared, plot.values, plot.caption) for plot in compared.plots[3:]]
     report.add(compared, f"{score} Bands: {over}.", f"{SYNTHETIC} {few}", plot=0)
     for place, caption in enumerate(others, 1):
-        report.add(compared, f"{caption} Bands: {over}.", SYNTHETIC, plot=place)
+        report.add(compared, f"{caption} Bands: {over}.", f"{SYNTHETIC} {few}", plot=place)
     for place, caption in enumerate(losses, 3):
-        report.add(compared, caption, SYNTHETIC, plot=place)
+        report.add(compared, caption, f"{SYNTHETIC} {few}", plot=place)
     report.add(
         change_table(compared),
         caption=f"Each model after {compared.steps[-1]} steps: in-context score, where half of its fall lies, and the "

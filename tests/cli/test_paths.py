@@ -10,7 +10,7 @@ from tests.cli.asking import Ask, results_of, rows_under
 
 
 def test_the_previous_token_head_sends_to_the_keys(ask: Ask, tmp_path: Path) -> None:
-    out = ask("paths", "--task", "toy", "--n", 4, "--receivers", "1.0.k")
+    out = ask("paths", "--task", "toy", "--n", 5, "--receivers", "1.0.k")
     assert rows_under(out, "paths into 1.0.k") == [["0.0", "10", "10", "10"], ["0.1", "0", "0", "0"]]
     settings = results_of(tmp_path, "paths")["paths"].settings
     assert (settings["direction"], settings["mlps"], settings["senders"]) == ("noise", "recompute", None)

@@ -401,7 +401,7 @@ def test_the_quick_phase_change_is_one(quick_run: Path) -> None:
     end = found.values["induction"].axis("step").labels[-1]
     assert found.sel(model="2-layers", step=end).values["induction"].data > 0.6
     assert found.sel(model="1-layer", step=end).values["induction"].data < 0.2
-    assert "a sudden change, while its induction head formed" in (quick_run / "report.html").read_text()
+    assert "In the model of 2 layers an induction head formed" in (quick_run / "report.html").read_text()
 
 
 @pytest.mark.slow

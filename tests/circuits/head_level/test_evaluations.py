@@ -239,11 +239,11 @@ def test_no_random_circuit_where_too_few_heads_are_left() -> None:
 
 
 def test_intervals_of_ratios_and_sizes() -> None:
-    columns = torch.tensor([[1.0, 2.0], [3.0, 6.0], [2.0, 4.0]])
+    columns = torch.tensor([[1.0, 2.0], [3.0, 6.0], [2.0, 4.0], [4.0, 8.0], [5.0, 10.0]])
     low, high = interval_of(lambda means: means[..., 1:] / means[..., :1], columns)
     assert torch.allclose(low, torch.tensor([2.0]))
     assert torch.allclose(high, torch.tensor([2.0]))
-    low, high = size_interval(torch.tensor([[1.0, -3.0], [-1.0, -5.0], [0.5, -4.0]]))
+    low, high = size_interval(torch.tensor([[1.0, -3.0], [-1.0, -5.0], [0.5, -4.0], [0.2, -3.5], [-0.6, -4.5]]))
     assert low[0] == 0
     assert 3 <= low[1] < 4 < high[1] <= 5
     assert interval_of(lambda means: means, columns[:1])[0].isnan().all()
