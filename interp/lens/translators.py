@@ -9,7 +9,7 @@ norm and unembedding can read it: h + W h + b, residual as in the package `tuned
     params.safetensors    "0.weight" [d_model, d_model], "0.bias" [d_model], ..., one pair for each block
     training.json         what that package has no place for: which model, exactly, how it was trained, its loss
 
-Only the parameters' container differs: params.pt is a pickle, which runs code when read, so it is never opened here.
+Only the parameters' container differs: params.pt is pickled and runs code when read, so it is never opened here.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from interp.models import identity
 from interp.runs import atomic_write
 
 CONFIG, PARAMETERS, TRAINING = "config.json", "params.safetensors", "training.json"
-PICKLE = "params.pt"
+PICKLED = "params.pt"
 LENS_TYPE = "linear_tuned_lens"
 
 
@@ -141,13 +141,13 @@ class TunedLens:
     def load(cls, directory: str | Path) -> TunedLens:
         """A lens stored by `save`, or one of the package tuned-lens whose parameters were converted to safetensors.
 
-        Raises InputError where there is none, where it is damaged, and for a params.pt, which is a pickle.
+        Raises InputError where there is none, where it is damaged, and for a params.pt, which is pickled.
         """
         directory = Path(directory).expanduser()
         config = _read_json(directory / CONFIG)
-        if not (directory / PARAMETERS).exists() and (directory / PICKLE).exists():
+        if not (directory / PARAMETERS).exists() and (directory / PICKLED).exists():
             raise InputError(
-                f"{directory / PICKLE} is a pickle, which can run code when it is read, so it is not opened; convert "
+                f"{directory / PICKLED} is pickled and can run code when it is read, so it is not opened; convert "
                 f"it where you trust it: safetensors.torch.save_file(state_dict, {PARAMETERS!r}) beside {CONFIG}"
             )
         weights, biases = _read_parameters(directory / PARAMETERS, config)

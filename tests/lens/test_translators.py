@@ -58,7 +58,7 @@ def test_a_lens_of_that_package_is_read_once_its_parameters_are_safetensors(tmp_
         TunedLens.load(tmp_path).check(model)
     assert unembedding_hash(model) == config["unembed_hash"]
     (tmp_path / "params.safetensors").rename(tmp_path / "params.pt")
-    with pytest.raises(InputError, match=r"is a pickle.*save_file"):
+    with pytest.raises(InputError, match=r"is pickled.*save_file"):
         TunedLens.load(tmp_path)
 
 
