@@ -83,6 +83,8 @@ def _grid(shown: Arranged, plot: Plot, written: bool) -> _Grid:
     down = math.ceil(n_facets / across)
     cell_width = (theme.FIGURE_WIDTH - 170 - 26 * (across - 1)) / across / n_columns
     height = _panel_height(n_rows, cell_width, n_facets, bool(plot.options.get("square")), written)
+    # The name of the rows stands beside them and must not reach into the title of a figure of one row.
+    height = max(height, min(170.0, 7.2 * len(plot.options.get("y_label", title_of(shown.axes[1])))))
     x = x_ticks(labels_of(shown.axes[2]), cell_width * n_columns)
     y = y_ticks(labels_of(shown.axes[1]), height)
     return _Grid(across, down, cell_width, height, 36.0, x, y)
