@@ -52,6 +52,9 @@ class TrainConfig:
     """Which documents."""
     harvest: Harvest = field(default_factory=Harvest)
     """How the model is read."""
+    activations: str | None = None
+    """A directory that `saes.write_shards` made of this model and these texts, to train on in place of the model at
+    work; how it was read then holds in place of `harvest`."""
     fit: FitSettings = field(default_factory=FitSettings)
     """How the dictionaries are trained."""
     evaluate_prompts: int = 64
@@ -71,7 +74,7 @@ class TrainConfig:
             raise InputError("sites is empty; name at least one, such as blocks.15.hook_resid_post")
         if not self.dictionaries:
             raise InputError("dictionaries is empty; give at least one entry with architecture and d_sae")
-        if self.fit.batch_size > self.harvest.buffer:
+        if self.activations is None and self.fit.batch_size > self.harvest.buffer:
             raise InputError(
                 f"a batch of {self.fit.batch_size} tokens is larger than the shuffle buffer of {self.harvest.buffer}; "
                 "choose a smaller batch_size (under fit) or a larger buffer (under harvest)"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,8 @@ from interp.hooks.sites import as_site, check
 from interp.models import identity, load_model, resolve_device
 from interp.runs import Run, open_run
 from saes.activations.harvesting import ModelStream
+from saes.activations.reading import Harvest, held_out_prompts
+from saes.activations.shard_streams import ShardStream, open_shards
 from saes.architectures import Dictionary, DictionaryConfig
 from saes.evals.evaluating import DictionaryEvaluation, evaluate
 from saes.training.config import TrainConfig
@@ -60,8 +62,12 @@ def train(
     # What decides the numbers: only the same question to the same model about the same texts is resumed.
     settings = {name: value for name, value in asdict(config).items() if name not in ("logger", "project")}
     settings |= {"weights_sha256": who["weights_sha256"], "documents": config.texts.describe()}
+    shards = None if config.activations is None else stored(config, who)
+    if shards is not None:
+        config = replace(config, harvest=Harvest(**shards.shards.header.plan["harvest"]))
+        settings |= {"activations_sha256": shards.shards.header.content_sha256}
     with open_run(experiment, settings, root=out, resume=not fresh) as run:
-        stream = ModelStream(bridge, config.texts, config.sites, config.harvest, seed=config.fit.seed)
+        stream = shards or ModelStream(bridge, config.texts, config.sites, config.harvest, seed=config.fit.seed)
         named = _named(config, stream.widths)
         _check_warm_start(config, started, named)
         metadata = _metadata(config, who, stream)
@@ -72,10 +78,25 @@ def train(
             if not target.exists():
                 native.write(dictionary, target, trained.firing.get(name))
         if config.evaluate_prompts:
-            trained.evaluation = _evaluate(config, bridge, stream, trained, run)
+            trained.evaluation = _evaluate(config, bridge, trained, run)
         curves = run.step("training", lambda: training_curves(trained.log, model=who, started=began, settings=metadata))
         write_report(run, config, trained, curves, metadata)  # type: ignore[arg-type]
     return trained
+
+
+def stored(config: TrainConfig, who: Mapping[str, Any]) -> ShardStream:
+    """The activations that a configuration names. Raises InputError when they are of another model or other texts."""
+    assert config.activations is not None
+    sites = [str(as_site(site)) for site in config.sites]
+    stream = open_shards(config.activations, sites, seed=config.fit.seed)
+    plan = stream.shards.header.plan
+    for name, wanted in (("weights_sha256", who["weights_sha256"]), ("texts", config.texts.describe())):
+        if plan[name] != wanted:
+            raise InputError(
+                f"{config.activations} was made with {name} = {plan[name]}, and this configuration has {wanted}; write "
+                "shards of this model and these texts, or train on what those were made of"
+            )
+    return stream
 
 
 @contextlib.contextmanager
@@ -94,10 +115,14 @@ def _named(config: TrainConfig, widths: Mapping[str, int]) -> dict[str, tuple[st
     return name_all(list(distinct), widths, distinct)
 
 
-def _metadata(config: TrainConfig, who: dict[str, Any], stream: ModelStream) -> dict[str, Any]:
+def _metadata(config: TrainConfig, who: dict[str, Any], stream: ModelStream | ShardStream) -> dict[str, Any]:
     n_tokens = config.fit.n_steps * config.fit.batch_size
-    n_rows = stream.rows.n_rows
-    epochs = {} if n_rows is None else {"n_epochs": round(n_tokens / (n_rows * config.harvest.context_size), 3)}
+    if isinstance(stream, ShardStream):
+        n_stored: int | None = stream.n_tokens
+    else:
+        n_stored = stream.rows.n_rows and stream.rows.n_rows * config.harvest.context_size
+    epochs = {} if n_stored is None else {"n_epochs": round(n_tokens / n_stored, 3)}
+    stored_in = {"activations_sha256": stream.metadata["activations_sha256"]} if isinstance(stream, ShardStream) else {}
     return {
         "model_name": who["id"],
         "model_weights_sha256": who["weights_sha256"],
@@ -109,6 +134,7 @@ def _metadata(config: TrainConfig, who: dict[str, Any], stream: ModelStream) -> 
         "n_tokens": n_tokens,
         "seed": config.fit.seed,
         **epochs,
+        **stored_in,
     }
 
 
@@ -123,13 +149,11 @@ def _check_warm_start(
         )
 
 
-def _evaluate(
-    config: TrainConfig, model: Any, stream: ModelStream, trained: TrainingRun, run: Run
-) -> dict[str, DictionaryEvaluation]:
-    tokens = stream.held_out_tokens(config.evaluate_prompts)
-    if not len(tokens):
+def _evaluate(config: TrainConfig, model: Any, trained: TrainingRun, run: Run) -> dict[str, DictionaryEvaluation]:
+    try:
+        tokens, excluded = held_out_prompts(model, config.texts, config.harvest, config.evaluate_prompts)
+    except InputError:  # too little was held out to measure on, for which no training is to be lost
         return {}
-    excluded = sorted(stream.excluded)
     found: dict[str, DictionaryEvaluation] = {}
     for site in config.sites:
         here = {n: d for n, d in trained.dictionaries.items() if as_site(d.metadata["hook_name"]) == as_site(site)}
