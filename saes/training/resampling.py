@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from saes.architectures import JumpReLUDictionary
+from saes.architectures import JumpReLUDictionary, TopK
 from saes.training.engine import Engine
 
 SHARE_OF_LENGTH = 0.2
-"""Length of a new encoder row over the mean one of living latents."""
+"""Length of a new encoder row over the mean one of living latents. Where latents compete for k places it is 1: a short
+one would never win."""
 
 
 @torch.no_grad()
@@ -37,8 +38,9 @@ def resample(engine: Engine, x: Float[Tensor, "tokens d_in"], seed: int) -> int:
     living = torch.ones(d.d_sae, dtype=torch.bool, device=dead.device)
     living[engine.dead] = False
     length = d.encoder[living].norm(dim=1).mean() if living.any() else d.encoder.new_ones(())
+    share = 1.0 if isinstance(d.config, TopK) else SHARE_OF_LENGTH
     d.decoder[dead] = directions
-    d.encoder[dead] = directions * (SHARE_OF_LENGTH * length)
+    d.encoder[dead] = directions * (share * length)
     d.b_enc[dead] = 0
     if isinstance(d, JumpReLUDictionary):
         # At their old thresholds latents with short encoders would stay dead.
