@@ -24,6 +24,7 @@ _NAMES = {
     "fit": "saes.training.fitting",
     "load": "saes.loading",
     "open_shards": "saes.activations.shard_streams",
+    "read_config": "saes.training.config",
     "train": "saes.training.training",
     "write_shards": "saes.activations.shard_writing",
 }
