@@ -1,0 +1,135 @@
+"""`interp tuned-lens` and `interp patchscopes` on a tiny model with texts of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from interp.cli import main as command_line
+from interp.lens import TunedLens
+from interp.results import load
+from tests.cli.asking import Ask
+from tests.cli.saved_models import save_tiny_llama
+
+TRAIN = ["--n-steps", "3", "--context", "12", "--contexts", "2", "--positions", "6", "--measured", "6", "--n", "6"]
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_tiny_llama(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory: pytest.TempPathFactory) -> str:
+    folder = tmp_path_factory.mktemp("texts")
+    generator = torch.Generator().manual_seed(0)
+    for i in range(60):
+        words = torch.randint(3, 10, (30,), generator=generator).tolist()
+        (folder / f"{i}.txt").write_text(" ".join(f"w{word}" for word in words))
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(llama: str, texts: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs")
+    assert command_line.main(["tuned-lens", "--model", llama, "--text", texts, "--out", str(out), *TRAIN]) == 0
+    (folder,) = (out / "tuned-lens").iterdir()
+    return folder
+
+
+def test_training_leaves_a_lens_its_curve_and_its_evaluation(trained: Path) -> None:
+    assert sorted(path.name for path in (trained / "results").iterdir()) == ["evaluation", "training"]
+    assert sorted(path.name for path in (trained / "lens").iterdir()) == [
+        "config.json",
+        "params.safetensors",
+        "training.json",
+    ]
+    lens = TunedLens.load(trained / "lens")
+    assert lens.training["n_steps"] == 3
+    assert float(lens.weights.abs().max()) > 0
+    page = (trained / "report.html").read_text()
+    assert "KL divergence from the model" in page
+    assert load(trained / "results" / "evaluation").settings["n"] == 6
+
+
+def test_a_lens_is_evaluated_and_shown(trained: Path, llama: str, texts: str, tmp_path: Path, capsys) -> None:
+    shared = ["--model", llama, "--out", str(tmp_path), "--lens", str(trained)]
+    options = ["--text", texts, "--n", "5", "--context", "12", "--basis", "1", "--layers", "2"]
+    assert command_line.main(["tuned-lens", "evaluate", *shared, *options]) == 0
+    out = capsys.readouterr().out
+    assert "KL logit" in out
+    assert "causal basis" in out
+    assert command_line.main(["tuned-lens", "show", "w5 w6 w7", *shared]) == 0
+    out = capsys.readouterr().out
+    assert "tuned lens: after '2 w7'" in out
+    assert "logit lens: after '2 w7'" in out
+    (folder,) = (tmp_path / "tuned-lens-show").iterdir()
+    assert sorted(path.name for path in (folder / "results").iterdir()) == ["logit-lens", "tuned-lens"]
+
+
+def test_an_interrupted_training_goes_on(
+    llama: str, texts: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    from interp.lens.tuned_checkpoints import Checkpoint
+
+    step, count = Checkpoint.adam, []
+
+    def interrupted(self, *given, **named) -> None:
+        if len(count) == 2:
+            count.append(0)
+            raise KeyboardInterrupt
+        count.append(0)
+        step(self, *given, **named)
+
+    monkeypatch.setattr(Checkpoint, "adam", interrupted)
+    command = ["tuned-lens", "--model", llama, "--text", texts, "--out", str(tmp_path), *TRAIN]
+    assert command_line.main(command) == 130
+    assert "step 2 of 3 is kept" in capsys.readouterr().err
+    assert command_line.main(command) == 0
+    assert len(count) == 4, "two steps, the one interrupted, and that one again"
+    assert len(list((tmp_path / "tuned-lens").iterdir())) == 1
+
+
+def test_patchscopes_of_a_text(llama: str, tmp_path: Path, capsys) -> None:
+    options = ["--model", llama, "--out", str(tmp_path), "--inspection", "w8 w9", "--n-tokens", "2"]
+    assert command_line.main(["patchscopes", "w5 w6 w7", *options]) == 0
+    assert "what follows 'w7' in the inspection prompt" in capsys.readouterr().out
+    assert command_line.main(["patchscopes", "w5 w6 w7", *options, "--layers", "1", "--targets", "0", "2"]) == 0
+    assert "target" in capsys.readouterr().out
+
+
+def test_patchscopes_of_token_ids(ask: Ask) -> None:
+    out = ask("patchscopes", "0 5 3 7", "--ids", "--inspection", "0 5 3", "--n-tokens", 2)
+    assert "what follows '7'" in out
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["tuned-lens", "evaluate", "--lens", "nowhere"], "no tuned lens in nowhere"),
+        (["tuned-lens", "shw"], "did you mean 'show'"),
+        (["tuned-lens", "show", "w5 w6", "--position", "2"], "no position 2"),
+        (["patchscopes"], "or --precision"),
+        (["patchscopes", "w5", "--layers", "9"], "no layer 9"),
+    ],
+)
+def test_mistakes_are_one_sentence(command: list[str], message: str, llama: str, tmp_path: Path, capsys) -> None:
+    assert command_line.main([*command, "--model", llama, "--out", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_a_lens_of_another_model_is_refused(trained: Path, tmp_path: Path, capsys) -> None:
+    command = ["tuned-lens", "show", "0 5 3", "--ids", "--model", "toy/induction", "--lens", str(trained)]
+    assert command_line.main([*command, "--out", str(tmp_path)]) == 2
+    assert "this lens is for 4 layers of width 48" in capsys.readouterr().err
+
+
+def test_texts_shorter_than_a_context_are_refused(llama: str, texts: str, tmp_path: Path, capsys) -> None:
+    command = ["tuned-lens", "--model", llama, "--text", texts, "--out", str(tmp_path), *TRAIN, "--context", "40"]
+    assert command_line.main(command) == 2
+    assert "has 30 tokens and a context takes 40" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("config.yaml"))
