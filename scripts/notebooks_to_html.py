@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from interp.cli.main import description_of
+from interp.cli.programs import description_of
 from interp.errors import InputError
 from interp.viz import notebook_page
 
