@@ -120,15 +120,11 @@ def _plots(trained_here: bool) -> tuple[Plot, ...]:
 def tell_phase_change(experiment: Experiment, settings: PhaseChangeSettings, compared: PhaseChange) -> None:
     """The question, what happened, the curves, and a table of the models, into the report."""
     report, over = experiment.report, interval_words(settings.n, "prompts")
-    few = seeds_caveat(settings.n_seeds)
+    captions, caveat = _captions(compared), f"{SYNTHETIC} {seeds_caveat(settings.n_seeds)}"
     report.section("Phase change: induction heads form", f"{_asked(settings)}\n\n{what_changed(compared)}")
-    score, *others = _captions(compared)
-    losses = [_loss_caption(compared, plot.values, plot.caption) for plot in compared.plots[3:]]
-    report.add(compared, f"{score} Bands: {over}.", f"{SYNTHETIC} {few}", plot=0)
-    for place, caption in enumerate(others, 1):
-        report.add(compared, f"{caption} Bands: {over}.", f"{SYNTHETIC} {few}", plot=place)
-    for place, caption in enumerate(losses, 3):
-        report.add(compared, caption, f"{SYNTHETIC} {few}", plot=place)
+    for place, plot in enumerate(compared.plots):
+        bands = f" Bands: {over}." if plot.low else ""
+        report.add(compared, f"{captions[plot.values]}{bands}", caveat, plot=place)
     report.add(
         change_table(compared),
         caption=f"Each model after {compared.steps[-1]} steps: in-context score, where half of its fall lies, and the "
@@ -196,8 +192,8 @@ def _span(values: list[float]) -> str:
     return low if low == high else f"{low} to {high}"
 
 
-def _captions(compared: PhaseChange) -> tuple[str, str, str]:
-    """What the two figures show of these models."""
+def _captions(compared: PhaseChange) -> dict[str, str]:
+    """What each figure shows of these models, by what it draws."""
     sudden = [model for model in compared.settings["models"] if compared.sudden(model)]
     if sudden:
         widths = [end - begin for begin, end, _ in map(compared.fall, sudden)]
@@ -209,21 +205,27 @@ def _captions(compared: PhaseChange) -> tuple[str, str, str]:
         score = "Loss of the second copy less that of the first, as training goes on: it falls suddenly in no model."
     formed = [model for model in compared.settings["models"] if compared.formed(model)]
     heads = f"{joined(formed)} reach{'es' * (len(formed) == 1)} {FORMED}" if formed else f"no model reaches {FORMED}"
-    ends = [
-        f"{_span(_ends(compared, 'previous', models))} in models of {kind}"
-        for kind, models in by_layers(compared).items()
-    ]
-    before = f"Highest previous-token score of any head, as training goes on: {joined(ends)} in the end."
-    return score, f"Highest prefix-matching score of any head, as training goes on: {heads}.", before
+    captions = {
+        "in_context": score,
+        "induction": f"Highest prefix-matching score of any head, as training goes on: {heads}.",
+        "previous": "Highest previous-token score of any head",
+        "loss": "Loss on the second copy of each model",
+        "training_loss": "Mean loss on the training sequences since the step before",
+    }
+    for name, unit in (("previous", ""), ("loss", " nats"), ("training_loss", " nats")):
+        if name in compared.values:
+            captions[name] += f", as training goes on: {_in_the_end(compared, name, unit)} in the end."
+    return captions
 
 
-def _loss_caption(compared: PhaseChange, name: str, what: str) -> str:
-    """What a loss comes to in the models of each kind."""
-    ends = [
-        f"{_span(_ends(compared, name, models))} nats in models of {kind}"
-        for kind, models in by_layers(compared).items()
-    ]
-    return f"{what.removesuffix('.')}, as training goes on: {joined(ends)} in the end."
+def _in_the_end(compared: PhaseChange, name: str, unit: str) -> str:
+    """What a value comes to in the models of each kind."""
+    return joined(
+        [
+            f"{_span(_ends(compared, name, models))}{unit} in models of {kind}"
+            for kind, models in by_layers(compared).items()
+        ]
+    )
 
 
 def change_table(compared: PhaseChange) -> pd.DataFrame:

@@ -19,7 +19,6 @@ group              optional: a label; means over a reference set are taken withi
 from __future__ import annotations
 
 import hashlib
-import json
 import warnings
 from dataclasses import dataclass, field
 from os import PathLike
@@ -28,6 +27,7 @@ from typing import Any
 
 from interp.errors import InputError, unknown
 from interp.hooks.partial import embedding_device
+from interp.tasks.json_lines import object_of, text_of
 from interp.tasks.pairs import PromptPairs
 from interp.tasks.token_tensors import from_tokens
 from interp.tasks.wording import Wording, wording
@@ -53,7 +53,7 @@ def from_jsonl(
     path = Path(path)
     words = wording(model, prepend_bos)
     rows: list[Row] = []
-    content = _content(path)
+    content = text_of(path)
     for number, line in enumerate(content.splitlines(), start=1):
         if line.strip():
             try:
@@ -103,29 +103,9 @@ class Row:
     spaceless: list[str] = field(default_factory=list)
 
 
-def _content(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as problem:
-        raise InputError(f"cannot read {path}: {problem.strerror}") from None
-    except UnicodeDecodeError as problem:
-        raise InputError(f"{path.name} is not UTF-8 text (byte {problem.start}); save it as UTF-8") from None
-
-
 def _parse(line: str) -> dict[str, Any]:
     """A line as an object whose fields have the right types; answer and distractor become lists."""
-    try:
-        given = json.loads(line)
-    except json.JSONDecodeError as problem:
-        raise InputError(f"not JSON ({problem.msg} at column {problem.colno})") from None
-    if not isinstance(given, dict):
-        raise InputError(f"must be a JSON object, not {type(given).__name__}")
-    for name in given:
-        if name not in REQUIRED + OPTIONAL:
-            raise unknown("field", name, REQUIRED + OPTIONAL)
-    for name in REQUIRED:
-        if name not in given:
-            raise InputError(f"the field {name!r} is missing")
+    given = object_of(line, REQUIRED, OPTIONAL)
     for name in ("clean", "corrupt", "group"):
         if not isinstance(given.get(name, ""), str):
             raise InputError(f"{name!r} must be a string, not {type(given[name]).__name__}")

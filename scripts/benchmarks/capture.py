@@ -11,12 +11,16 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from timing import timed
 
 import interp
 from interp.hooks import sites
@@ -97,13 +101,6 @@ def bridge_alone(model: Any, tokens: torch.Tensor, layer: int) -> None:
         pass
     finally:
         handle.remove()
-
-
-def timed(work: Callable[[], Any]) -> tuple[float, float]:
-    """Wall and CPU seconds of a call."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 if __name__ == "__main__":

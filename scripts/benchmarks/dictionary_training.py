@@ -47,7 +47,7 @@ from saes.evals.fidelity import fidelity
 from saes.evals.firing import firing_measures
 from saes.evals.known_features import KnownFeatures
 
-WORKER = Path(__file__).resolve().parent / "dictionary_worker.py"
+WORKER = Path(__file__).resolve().parents[1] / "dictionary_worker.py"
 ROOT = Path(__file__).resolve().parents[2]
 ARCHITECTURES = ("topk", "batchtopk", "jumprelu", "matryoshka")
 LIBRARIES = ("ours", "sae-lens", "sae-lens-autocast", "dictionary-learning", "sparsify")

@@ -15,9 +15,10 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import time
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("TQDM_DISABLE", "1")  # the peer's progress bars
@@ -26,6 +27,9 @@ import torch
 import transformers
 from torch import Tensor
 from transformer_lens.tools.analysis.attribution_patching import EdgeAttributionConfig, attribution_patch
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from timing import timed
 
 import interp
 from interp.circuits import Graph, memory_plan, score_edges
@@ -165,13 +169,6 @@ def most_allocated(work: Callable[[], Any]) -> int:
         least = min(least, alive)  # tensors from before may be freed inside
         most = max(most, alive - least)
     return most
-
-
-def timed(work: Callable[..., Any], *given: Any) -> tuple[float, float]:
-    """Wall and CPU seconds."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    work(*given)
-    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def ratio(mine: list[float], least: list[float]) -> float:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -20,6 +21,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from timing import timed
 
 import interp
 import saes
@@ -126,13 +130,6 @@ def write(model: Any, texts: Texts, sites: list[str], settings: Harvest, n_token
             stream.next_batch(size)
         seconds = time.perf_counter() - began
         print(f"checked at {n_bytes / checked / 1e9:.2f} GB/s, read at {n * size / seconds:.0f} tokens a second")
-
-
-def timed(work: Callable[[], Any]) -> tuple[float, float]:
-    """Wall and CPU seconds of a call."""
-    wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - wall, time.process_time() - cpu
 
 
 if __name__ == "__main__":

@@ -17,21 +17,22 @@ type       optional: the word type, by which control tasks are drawn (default: t
 from __future__ import annotations
 
 import hashlib
-import json
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from interp.errors import InputError, unknown
+from interp.errors import InputError
 from interp.hooks.partial import embedding_device
 from interp.hooks.prompts import prompt_tokens
 from interp.probing.labelled import LabelledTokens, labelled_tokens
+from interp.tasks.json_lines import object_of, text_of
 from interp.tasks.token_tensors import pad_right
 from interp.tasks.wording import Wording, wording
 
-FIELDS = ("text", "label", "position", "labels", "group", "type")
+REQUIRED = ("text",)
+OPTIONAL = ("label", "position", "labels", "group", "type")
 
 
 def from_jsonl(model: Any, path: str | PathLike[str], *, prepend_bos: bool = False) -> LabelledTokens:
@@ -42,7 +43,7 @@ def from_jsonl(model: Any, path: str | PathLike[str], *, prepend_bos: bool = Fal
     """
     path = Path(path).expanduser()
     words = wording(model, prepend_bos)
-    content = _content(path)
+    content = text_of(path)
     rows: list[list[int]] = []
     examples: list[tuple[int, int, str, str, str | None]] = []
     for number, line in enumerate(content.splitlines(), start=1):
@@ -90,27 +91,8 @@ def _examples(given: dict[str, Any], words: Wording) -> list[tuple[int, str, str
 
 
 def _parsed(line: str) -> dict[str, Any]:
-    try:
-        given = json.loads(line)
-    except json.JSONDecodeError as problem:
-        raise InputError(f"not JSON ({problem.msg} at column {problem.colno})") from None
-    if not isinstance(given, dict):
-        raise InputError(f"must be a JSON object, not {type(given).__name__}")
-    for name in given:
-        if name not in FIELDS:
-            raise unknown("field", name, FIELDS)
-    if "text" not in given:
-        raise InputError("the field 'text' is missing")
+    given = object_of(line, REQUIRED, OPTIONAL)
     for name in ("text", "group", "type"):
         if not isinstance(given.get(name, ""), str):
             raise InputError(f"{name!r} must be a text, not {type(given[name]).__name__}")
     return given
-
-
-def _content(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except OSError as problem:
-        raise InputError(f"cannot read {path}: {problem.strerror}") from None
-    except UnicodeDecodeError as problem:
-        raise InputError(f"{path.name} is not UTF-8 text (byte {problem.start}); save it as UTF-8") from None
