@@ -40,9 +40,9 @@ def side(low: Values, high: Values) -> int | None:
     return int(ends[0] > 0) - int(ends[1] < 0)
 
 
-def joined(words: Sequence[str]) -> str:
+def joined(words: Sequence[str], end: str = "and") -> str:
     """ "a", "a and b", "a, b and c"."""
-    return f"{', '.join(words[:-1])} and {words[-1]}" if len(words) > 1 else "".join(words)
+    return f"{', '.join(words[:-1])} {end} {words[-1]}" if len(words) > 1 else "".join(words)
 
 
 def several(n: int, what: str) -> str:

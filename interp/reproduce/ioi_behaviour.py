@@ -10,8 +10,9 @@ import pandas as pd
 import torch
 
 from interp import lens, tasks
+from interp.reproduce.asking import joined, several
 from interp.reproduce.experiment import Experiment
-from interp.reproduce.ioi_words import few, joined, percent, percent_with, percents, show, told
+from interp.reproduce.ioi_words import few, percent, percent_with, percents, show, told
 from interp.results import FEWEST, Result, Values, mean_with_interval
 from interp.tasks import PromptPairs
 from interp.viz.theme import interval, number
@@ -150,7 +151,8 @@ def _groups(found: Result, smallest: int) -> str:
     bounds = "; lines: 95 % intervals" if smallest >= FEWEST else ""
     return (
         f"The indirect object leads on average in {ahead} of {total} groups of prompts with one template and order, by "
-        f"{ends[0]} logits in the worst and {ends[1]} in the best; {smallest} prompts or more a group{bounds}."
+        f"{ends[0]} logits in the worst and {ends[1]} in the best; {several(smallest, 'prompt')} or more a group"
+        f"{bounds}."
     ).replace("-", "\N{MINUS SIGN}")
 
 

@@ -16,11 +16,11 @@ from interp.circuits import HeadCircuit, HeadCompleteness, HeadFaithfulness, Hea
 from interp.errors import InputError
 from interp.hooks.head_names import Head, head_name
 from interp.reproduce import ioi_circuit_judged as judged
-from interp.reproduce.asking import several
+from interp.reproduce.asking import joined, several
 from interp.reproduce.experiment import Experiment
 from interp.reproduce.ioi_circuit_settings import CircuitPrompts, CircuitSettings
 from interp.reproduce.ioi_roles import NEGATIVE, POSITIVE, called
-from interp.reproduce.ioi_words import joined, percent
+from interp.reproduce.ioi_words import percent
 from interp.tasks import PromptPairs
 
 ROLE_POSITIONS: Mapping[str, tuple[str, ...]] = {

@@ -11,7 +11,7 @@ from interp import heads
 from interp.hooks.head_names import Head, head_name
 from interp.lens import Attribution
 from interp.reproduce import ioi_roles as rules
-from interp.reproduce.asking import several
+from interp.reproduce.asking import joined, several
 from interp.reproduce.experiment import Experiment
 from interp.reproduce.ioi_attention import PAIRS
 from interp.reproduce.ioi_backups import BackupHeads, backup_heads
@@ -21,7 +21,7 @@ from interp.reproduce.ioi_paths import KEYS, QUERIES, VALUES, Search, counting, 
 from interp.reproduce.ioi_role_table import HeadRoles, head_roles, rule_table
 from interp.reproduce.ioi_roles import called
 from interp.reproduce.ioi_settings import IoiSettings
-from interp.reproduce.ioi_words import FEW, few, joined, listed, names_of, percent, show
+from interp.reproduce.ioi_words import FEW, few, listed, names_of, percent, show
 from interp.reproduce.ioi_words import told as told_of
 from interp.reproduce.published_ioi import compare_with_published, is_gpt2_small
 from interp.results import FEWEST, Axis, Result, Values, mean_with_interval

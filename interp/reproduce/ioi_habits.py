@@ -7,11 +7,12 @@ from typing import Any
 from interp import heads
 from interp.hooks.head_names import Head, head_name
 from interp.reproduce import ioi_roles as rules
+from interp.reproduce.asking import joined
 from interp.reproduce.ioi_attention import PAIRS, role_attention
 from interp.reproduce.ioi_evidence import Evidence, Measured
 from interp.reproduce.ioi_paths import Search
 from interp.reproduce.ioi_settings import IoiSettings
-from interp.reproduce.ioi_words import joined, largest, listed, show
+from interp.reproduce.ioi_words import largest, listed, show
 from interp.tasks import PromptPairs
 
 

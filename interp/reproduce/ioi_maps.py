@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from interp import patching
 from interp.patching import PatchingResult
+from interp.reproduce.asking import joined
 from interp.reproduce.experiment import Experiment
 from interp.reproduce.ioi_evidence import Measured
 from interp.reproduce.ioi_roles import MIN_DIRECT_SHARE
-from interp.reproduce.ioi_words import joined, largest, listed, names_of, percent, show, standing_out, told
+from interp.reproduce.ioi_words import largest, listed, names_of, percent, show, standing_out, told
 from interp.tasks import PromptPairs
 
 EFFECT = ("effect", "low", "high")

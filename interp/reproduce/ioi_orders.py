@@ -16,7 +16,8 @@ import torch
 from interp.hooks.head_names import Head, head_name
 from interp.lens import Attribution
 from interp.models import identity
-from interp.reproduce.ioi_words import joined, told
+from interp.reproduce.asking import joined
+from interp.reproduce.ioi_words import told
 from interp.results import FEWEST, Axis, Plot, Result, Values, mean_with_interval
 from interp.runs import provenance
 from interp.tasks import PromptPairs

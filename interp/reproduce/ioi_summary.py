@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from interp.circuits import CircuitReport
 from interp.hooks.head_names import Head
 from interp.reproduce import ioi_roles as rules
-from interp.reproduce.asking import several
+from interp.reproduce.asking import joined, several
 from interp.reproduce.ioi_behaviour import does_it, verdict
 from interp.reproduce.ioi_circuit import JudgedCircuit
 from interp.reproduce.ioi_circuit_judged import SHARE, complete_words, cut_words
@@ -17,7 +17,7 @@ from interp.reproduce.ioi_evidence import in_words
 from interp.reproduce.ioi_paths import counting, rereads
 from interp.reproduce.ioi_role_table import HeadRoles
 from interp.reproduce.ioi_roles import called
-from interp.reproduce.ioi_words import joined, names_of, percent, percent_with
+from interp.reproduce.ioi_words import names_of, percent, percent_with
 from interp.results import Result
 
 CHAIN: tuple[tuple[str, Mapping[str, str]], ...] = (

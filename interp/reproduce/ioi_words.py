@@ -23,7 +23,8 @@ Names = tuple[str, str, str]
 def few(n: int, of: str = "prompts") -> str:
     """What to know of an interval over so few; empty from `FEW` on."""
     if n < FEWEST:
-        return f"{n} {of} are too few for an interval, so none is given."
+        counted = f"1 {of.removesuffix('s')} is" if n == 1 else f"{n} {of} are"
+        return f"{counted} too few for an interval, so none is given."
     if n < FEW:
         return f"Do not trust an interval over {n} {of}: about one in five of that kind misses the mean."
     return ""
@@ -65,11 +66,6 @@ def listed(heads: Sequence[Head], seen: Measured, most: int = 6) -> str:
     """Heads with their numbers, as words: "23.3 (+3.05 [+2.62, +3.46]), 29.1 (...)"."""
     words = ", ".join(f"{head_name(head)} ({seen.told(head)})" for head in heads[:most])
     return words + (f" and {len(heads) - most} more" if len(heads) > most else "")
-
-
-def joined(parts: Sequence[str], end: str = "and") -> str:
-    """ "a, b and c"."""
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {end} {parts[-1]}" if parts else ""
 
 
 def standing_out(seen: Measured, least: float) -> tuple[list[Head], list[Head]]:
