@@ -22,6 +22,7 @@ _NAMES = {
     "InContextScore": "in_context",
     "KnockOut": "knocking_out",
     "NameCopying": "copying",
+    "SingularDirections": "matrices.singular",
     "composition_scores": "composition",
     "copying_scores": "copying",
     "eigenvalue_scores": "eigenvalues",
@@ -34,6 +35,7 @@ _NAMES = {
     "HeadScores": "stripes",
     "scores": "stripes",
     "prefix_matching": "prefixes",
+    "singular_directions": "matrices.singular",
 }
 __all__ = [
     "AttentionPatterns",
@@ -45,6 +47,7 @@ __all__ = [
     "KnockOut",
     "NameCopying",
     "RepeatedLoss",
+    "SingularDirections",
     "composition_scores",
     "copying_scores",
     "eigenvalue_scores",
@@ -55,6 +58,7 @@ __all__ = [
     "prefix_matching",
     "repeated_loss",
     "scores",
+    "singular_directions",
 ]
 
 

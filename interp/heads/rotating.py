@@ -35,6 +35,9 @@ def checked_offset(model: Any, offset: int) -> int | None:
     if kind == "rotary":
         if offset < 0:
             raise InputError(f"offset says how many tokens before the query the key lies; {offset} is after it")
+        n_ctx = getattr(model.cfg, "n_ctx", None)
+        if n_ctx is not None and offset >= n_ctx:
+            raise InputError(f"no key lies {offset} tokens back in a context of {n_ctx}; use an offset below {n_ctx}")
         return offset
     if offset != 0:
         raise InputError(f"an offset means something for rotary positions only; leave it out for {kind!r} ones")

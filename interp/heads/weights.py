@@ -63,12 +63,7 @@ def _folded(model: Any, layer: int) -> HeadWeights:
     W_Q, W_K, W_V = (
         fold_norm(block.ln1, _each_head(getattr(block.attn, name), n_heads)) for name in ("W_Q", "W_K", "W_V")
     )
-    W_O = _each_head(block.attn.W_O, n_heads)
-    after = getattr(block, "ln1_post", None)
-    if after is not None:
-        W_O = _folded_out(after, W_O)
-    elif _centres(getattr(model, "ln_final", None)):
-        W_O = W_O - W_O.mean(-1, keepdim=True)
+    W_O = fold_written(model, getattr(block, "ln1_post", None), _each_head(block.attn.W_O, n_heads))
     return HeadWeights(W_Q, W_K, W_V, W_O)
 
 
@@ -87,6 +82,16 @@ def fold_norm(norm: Any, weight: Float[Tensor, "*head d_model d_out"]) -> Float[
     return folded - folded.mean(-2, keepdim=True) if _centres(norm) else folded
 
 
+def fold_written(
+    model: Any, after: Any, weight: Float[Tensor, "*head d_in d_model"]
+) -> Float[Tensor, "*head d_in d_model"]:
+    """A matrix that writes to the stream, with the gain of the norm `after` it; without one (None), centred where every
+    reader centres."""
+    if after is not None:
+        return _folded_out(after, weight)
+    return weight - weight.mean(-1, keepdim=True) if _centres(getattr(model, "ln_final", None)) else weight
+
+
 def gain(norm: Any, like: Tensor) -> Float[Tensor, " d_model"]:
     """What a norm multiplies with after dividing; ones where it does not normalise."""
     weight = getattr(norm, "weight", None) if hasattr(norm, "uses_rms_norm") else None
@@ -100,9 +105,9 @@ def normalises_queries(model: Any) -> bool:
     return any(name in block.attn._modules for block in model.blocks for name in ("q_norm", "k_norm"))
 
 
-def _folded_out(norm: Any, W_O: Float[Tensor, "head d_head d_model"]) -> Float[Tensor, "head d_head d_model"]:
-    centred = W_O - W_O.mean(-1, keepdim=True) if _centres(norm) else W_O
-    return centred * gain(norm, W_O.mT)
+def _folded_out(norm: Any, weight: Float[Tensor, "*head d_in d_model"]) -> Float[Tensor, "*head d_in d_model"]:
+    centred = weight - weight.mean(-1, keepdim=True) if _centres(norm) else weight
+    return centred * gain(norm, weight.mT)
 
 
 def _each_head(weight: Tensor, n_heads: int) -> Tensor:
@@ -133,11 +138,11 @@ def _disagreement(model: Any) -> str | None:
         weights = _folded(model, layer)
         x, q, k, v, z = (acts[kind(layer)][0].float() for kind in kinds)
         groups = weights.W_Q.shape[0] // k.shape[1]
-        normed = _divided(model.blocks[layer].ln1, x)
+        normed = divided(model.blocks[layer].ln1, x)
         for name, seen, matrix in (("queries", q, weights.W_Q), ("keys", k, weights.W_K), ("values", v, weights.W_V)):
             ours = torch.einsum("pd,hde->phe", normed, matrix)
             theirs = seen if name == "queries" else seen.repeat_interleave(groups, dim=1)
-            if not _alike(ours, theirs):
+            if not alike(ours, theirs):
                 return f"the {name} of layer {layer} are not its W_{name[0].upper()} times the normalised stream"
         out = torch.einsum("phe,hed->pd", z, weights.W_O)
         if not _writes_alike(model, layer, out, acts[sites.attn_out(layer)][0].float()):
@@ -145,14 +150,14 @@ def _disagreement(model: Any) -> str | None:
     return None
 
 
-def _divided(norm: Any, x: Float[Tensor, "pos d_model"]) -> Float[Tensor, "pos d_model"]:
-    """x over the norm's scale."""
+def divided(norm: Any, x: Float[Tensor, "*at d_model"]) -> Float[Tensor, "*at d_model"]:
+    """x over the norm's scale: what the folded matrices read."""
     if not hasattr(norm, "uses_rms_norm"):
         return x
-    return x / (x.var(-1, correction=0) if _centres(norm) else x.pow(2).mean(-1)).sqrt()[:, None]
+    return x / (x.var(-1, correction=0) if _centres(norm) else x.pow(2).mean(-1)).sqrt()[..., None]
 
 
-def _alike(ours: Tensor, theirs: Tensor) -> bool:
+def alike(ours: Tensor, theirs: Tensor) -> bool:
     """Equal but for what all tokens have in common."""
     ours, theirs = ours - ours[:1], theirs - theirs[:1]
     return bool((ours - theirs).abs().max() <= TOLERANCE * theirs.abs().max().clamp(min=1e-6))
@@ -164,4 +169,4 @@ def _writes_alike(model: Any, layer: int, ours: Tensor, theirs: Tensor) -> bool:
         return bool((torch.cosine_similarity(ours, theirs, dim=-1) > 1 - TOLERANCE).all())
     if _centres(getattr(model, "ln_final", None)):
         theirs = theirs - theirs.mean(-1, keepdim=True)
-    return _alike(ours, theirs)
+    return alike(ours, theirs)

@@ -1,0 +1,1 @@
+"""What weights say by themselves, and over real inputs: spectra, directions as words, virtual weights, graphs."""
