@@ -9,13 +9,15 @@ export PYTHON INSTALLER
 
 RUN = "$(VENV)/bin/python" -m
 .DEFAULT_GOAL := help
-.PHONY: help install reproduce notebooks test test-all lint format bench clean
+SAE ?= experiments/smollm2_dictionaries.yaml
+.PHONY: help install reproduce sae notebooks test test-all lint format bench clean
 
 help:
 	@echo "interp-workbench: a research workbench for mechanistic interpretability"
 	@echo
 	@echo "  make install     make .venv and install the project with its tested set of packages"
 	@echo "  make reproduce   run the published experiments on a real language model; ends with their tables and a report"
+	@echo "  make sae         train and evaluate sparse dictionaries of the same model; ends with their table and a report"
 	@echo "  make notebooks   run the notebooks and write them as pages that work without a network"
 	@echo "  make test        check the style, the types and the imports, then run the fast tests"
 	@echo "  make test-all    run every test that this machine can run (slow ones, several processes, a browser, ...)"
@@ -26,6 +28,7 @@ help:
 	@echo
 	@echo "Every command installs what is missing first. Start with: make reproduce"
 	@echo "  ARGS=\"--quick\"       options for \`make reproduce\` (ARGS=\"--help\" lists them; a GPU is used when there is one)"
+	@echo "  SAE=file.yaml        what \`make sae\` trains (default: $(SAE); ..._quick.yaml is the short one)"
 	@echo "  VENV=path            use the environment there; a torch that it already has is left alone"
 	@echo "  PYTHON=path          the Python to make the environment with        INSTALLER=pip|uv  what to fill it with"
 
@@ -34,6 +37,9 @@ install:
 
 reproduce: install
 	@"$(VENV)/bin/interp" reproduce all $(ARGS)
+
+sae: install
+	@"$(VENV)/bin/saes" train $(SAE) $(ARGS)
 
 notebooks: install
 	@"$(VENV)/bin/python" scripts/notebooks_to_html.py $(ARGS)

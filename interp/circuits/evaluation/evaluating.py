@@ -221,13 +221,13 @@ def _tests(
         elif test == "independence":
             outcomes.append(independence_test(complement, judge.whole, tie, alpha, seed))
         elif test == "minimality":
-            found = minimality_test(judge, circuit, n_random, alpha=alpha, seed=seed)
+            found = minimality_test(judge, circuit, alpha=alpha, seed=seed)
             outcomes.append(found.outcome)
             edges = Axis("edge", tuple(f"{writer} -> {reader}" for writer, reader in found.edges))
             unit = judge.task.metric.unit
             values["edge_effect"] = Values(found.effects, (edges,), unit, "mean |m(C) - m(C without the edge)|")
             values["edge_p"] = Values(found.p_values, (edges,), "p-value", "minimality of each edge, uncorrected")
-            added = Axis("added", tuple(range(n_random)))
+            added = Axis("added", tuple(range(len(found.added))))
             values["added_effect"] = Values(found.added, (added,), unit, "the same for edges of paths added at random")
         elif test == "sufficiency":
             far = judge.unfaithfulness(judge.measure([circuit, *drawn]).metric)
