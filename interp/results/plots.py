@@ -10,7 +10,9 @@ from interp.errors import InputError, nearest
 from interp.results.axes import Values
 from interp.results.plain import plain
 
-PlotKind = Literal["heatmap", "lines", "bars", "scatter", "table", "graph", "attention", "text"]
+PlotKind = Literal[
+    "heatmap", "hinton", "lines", "bars", "scatter", "vectors", "complex_plane", "table", "graph", "attention", "text"
+]
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Plot:
     values: str
     """Name of the Values that are drawn."""
     x: str | None = None
-    """Name of the horizontal axis; of a scatter, the axis whose two labels are the coordinates."""
+    """Name of the horizontal axis; of a scatter, of vectors or of a complex plane, the axis of the two coordinates."""
     y: str | None = None
     """Name of the vertical axis (heatmaps; readers of a graph)."""
     series: str | None = None

@@ -11,9 +11,12 @@ if TYPE_CHECKING:
 # Which function of which file draws a kind.
 _DRAWERS = {
     "heatmap": ("heatmaps", "heatmap"),
+    "hinton": ("hintons", "hinton"),
     "lines": ("lines", "lines"),
     "bars": ("bars", "bars"),
     "scatter": ("scatters", "scatter"),
+    "vectors": ("vectors", "vectors"),
+    "complex_plane": ("complex_planes", "complex_plane"),
     "table": ("tables", "table"),
     "graph": ("graphs", "graph"),
     "attention": ("token_maps", "attention"),

@@ -85,7 +85,7 @@ def _as_part(model: Any, item: PartLike) -> Part:
         return layer  # type: ignore[return-value]
     if isinstance(item, str) and not re.match(r"^a?\d+\.\d+$", item):
         raise InputError(f"{item!r} names no part; write '18.6' for head 6 of layer 18, or 'm5' for the MLP of layer 5")
-    return as_heads(model, [item])[0]  # type: ignore[list-item]
+    return as_heads(model, [item])[0]
 
 
 def matrices_of(

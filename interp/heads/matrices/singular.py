@@ -50,12 +50,13 @@ class SingularDirections(Result):
         tokens = self.texts[matrix]
         ends = self.values[matrix].axis("end").labels
         shares = self.values["share"].sel(matrix=matrix).data
-        sides = self.settings["sides"][matrix]  # type: ignore[index,call-overload]
-        rows = []
-        for end, words in zip(ends, tokens):  # type: ignore[arg-type]
+        sides = self.settings["sides"][matrix]
+        rows: list[dict[str, Any]] = []
+        for end, words in zip(ends, tokens):
             direction = str(end).split()[0]
             if direction.isdigit() and (n is None or int(direction) < n):
-                rows.append({"end": end, "share": float(shares[int(direction)])} | words_of_direction(words, sides))
+                told: dict[str, Any] = {"end": end, "share": float(shares[int(direction)])}
+                rows.append(told | words_of_direction(words, sides))
         return pd.DataFrame(rows)
 
 

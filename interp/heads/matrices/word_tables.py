@@ -45,7 +45,7 @@ def words_values(
 
 def _places(group: Mapping[str, tuple[DirectionsRead, Ends]]) -> list[tuple[DirectionsRead, tuple[Any, Any]]]:
     """What was read, and the index of its rows."""
-    return [(read, tuple(torch.tensor(list(ends.values())).T)) for read, ends in group.values()]  # type: ignore[misc]
+    return [(read, tuple(torch.tensor(list(ends.values())).T)) for read, ends in group.values()]
 
 
 def words_plot(matrix: WeightMatrix, offset: int | None) -> Plot:

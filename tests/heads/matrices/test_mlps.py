@@ -54,5 +54,5 @@ def test_a_wrong_gain_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_model_without_mlps_says_so() -> None:
-    with pytest.raises(InputError, match="layer 1 of this model has no MLP; name heads, such as '1.0'"):
+    with pytest.raises(InputError, match=r"layer 1 of this model has no MLP; name heads, such as '1\.0'"):
         folded_mlp(tiny("native-attention-only"), 1, "W_in")
