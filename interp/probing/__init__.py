@@ -3,6 +3,11 @@
 >>> result = interp.probing.fit(model, "pos")  # or interp.probing.from_jsonl(model, "labels.jsonl")
 >>> result.figure()  # accuracy by layer beside control task, shuffled labels, random weights, embedding
 >>> result.direction(layer=12, label="NOUN")
+
+Does the model use it?
+
+>>> interp.probing.amnesic(model, "number")  # answers after erasure (LEACE, INLP), beside random directions
+>>> interp.probing.steer_along(model, "number")  # towards the other class; interp.probing.align: exchange a subspace
 """
 
 from __future__ import annotations
@@ -11,25 +16,35 @@ import importlib
 from typing import Any
 
 _NAMES = {
+    "Answers": "causal.answers",
     "DATASETS": "datasets.catalogue",
     "LabelledTokens": "labelled",
     "ProbeResult": "probe_result",
+    "align": "causal.alignment",
+    "amnesic": "causal.amnesia",
     "dataset": "datasets.catalogue",
+    "erase": "causal.erasing",
     "fit": "fitting",
     "from_jsonl": "datasets.labelled_files",
     "labelled_tokens": "labelled",
     "random_twin": "random_weights",
+    "steer_along": "causal.steering",
     "without_duplicates": "splitting",
 }
 __all__ = [
     "DATASETS",
+    "Answers",
     "LabelledTokens",
     "ProbeResult",
+    "align",
+    "amnesic",
     "dataset",
+    "erase",
     "fit",
     "from_jsonl",
     "labelled_tokens",
     "random_twin",
+    "steer_along",
     "without_duplicates",
 ]
 

@@ -1,0 +1,338 @@
+"""`align`: is there a subspace of the states whose exchange between two prompts exchanges their answers?
+
+Distributed alignment search (Geiger et al. 2024, "Finding Alignments Between Interpretable Causal Variables and
+Distributed Neural Representations"), as TransformerLens implements it: an orthonormal basis is trained so that a state
+which takes its coordinates in the subspace from another prompt makes the model give that prompt's answer. Here it is
+trained on pairs out of two thirds of the groups and judged on pairs of the others, beside the whole state, the
+difference of class means, random subspaces, and a basis trained for answers that mean nothing (Arora et al. 2024,
+"CausalGym", on what such searches find anywhere).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformer_lens.tools.analysis import interchange
+
+from interp.errors import InputError
+from interp.hooks.readout import Readout
+from interp.hooks.sites import HEAD_KINDS, Site
+from interp.models import identity
+from interp.probing.causal.alignment_plots import alignment_plots
+from interp.probing.causal.effects import Trials, share_at_least, stacked, with_intervals
+from interp.probing.causal.preparing import Prepared, Question, prepare
+from interp.probing.causal.stages import Edit, Stage, entry
+from interp.probing.labelled import LabelledTokens
+from interp.results import Axis, Result, Values
+from interp.runs import progress, provenance
+
+LEARNT, MEANS, WHOLE = "learnt", "class means", "whole state"
+CONTROLS = ("same rank", "same rank and size")
+LEARNING_RATE = 0.02
+PAIRS_A_STEP = 32
+MORE_THAN_ALL = 0.1
+"""Accuracy by which a subspace must exceed the whole state to be called an illusion."""
+TEXT_DRAWS = 5
+"""Random subspaces that are also tried on unrelated text, which costs more."""
+
+Interchange = Callable[[Tensor, Tensor], Tensor]
+"""New states from those of bases and of sources."""
+
+
+class AlignmentResult(Result):
+    """Exchanges between held-out prompts, by subspace ("learnt", "class means", "whole state") and layer.
+
+    accuracy [subspace, layer] with `_low`, `_high`: share of pairs of different classes after whose exchange the model
+    prefers the source's class; kept: the same for pairs of one class, whose answer is to stay; effect: fall of the
+    margin of the base's own class (logits) in pairs of different classes; text_kl and text_loss: exchanges between
+    unrelated texts (nats). Controls: random_accuracy, random_effect, random_text_kl, random_text_loss [control, layer,
+    draw]; p [control, layer] of the learnt subspace's effect. fitted_accuracy [answers, layer]: on the training pairs,
+    for the true answers and for arbitrary ones. basis [layer, direction, feature]; training_loss [layer, epoch].
+    """
+
+    kind: ClassVar[str] = "alignment"
+
+
+def align(
+    model: Any,
+    data: LabelledTokens | str,
+    *,
+    rank: int = 1,
+    n_pairs: int = 192,
+    epochs: int = 8,
+    n_random: int = 20,
+    arbitrary: bool = True,
+    **question: Any,
+) -> AlignmentResult:
+    """Search, layer by layer, a subspace of `rank` dimensions that carries the class for the model's answers.
+
+    n_pairs: of training prompts, half of one class and half of different ones. epochs: passes over them. n_random:
+    draws of each random control. arbitrary: also train on answers drawn at random for every source, which shows what
+    the search fits without any meaning. question: what `Question` describes. Raises InputError for tasks without
+    answers, a rank beyond the width, sites with heads, and what `prepare` refuses.
+    """
+    started = datetime.now()
+    asked = Question(**question)
+    if asked.site in HEAD_KINDS:
+        raise InputError(f"{asked.site!r} has heads, and alignment takes whole states; use resid_post or attn_out")
+    if n_pairs < 2 or epochs < 1 or n_random < 0:
+        raise InputError(f"n_pairs={n_pairs}, epochs={epochs}, n_random={n_random}: use at least 2, 1 and 0")
+    prepared = prepare(model, data, asked)
+    width = prepared.x.shape[2]
+    if not 1 <= rank <= width:
+        raise InputError(f"rank={rank} does not fit: activations here have {width} dimensions; use 1 to {width}")
+    if prepared.answers is None:
+        raise InputError(
+            f"alignment exchanges answers, and the task {prepared.data.name!r} has none; give "
+            "answers=Answers({class: words}), or --answers class=word,word"
+        )
+    trials = Trials(prepared)
+    values, settings = _aligned(trials, rank, n_pairs, epochs, n_random, arbitrary)
+    notes = [*trials.notes, *_illusions(values, prepared)]
+    settings = prepared.describe() | settings | {"text": trials.text_name, "notes": notes}
+    made = provenance(model=identity(model), task=prepared.data.describe(), seed=asked.seed, started=started)
+    values |= trials.baseline()
+    plots = tuple(alignment_plots(trials, values, rank, n_random, min(n_random, TEXT_DRAWS)))
+    return AlignmentResult(values=values, settings=settings, provenance=made, plots=plots)
+
+
+def _illusions(values: dict[str, Values], prepared: Prepared) -> list[str]:
+    """Layers at which the search has found more than there is to be exchanged."""
+    learnt, _, whole = values["accuracy"].data
+    layers = [str(layer) for layer, more in zip(prepared.layers, learnt - whole) if more > MORE_THAN_ALL]
+    if not layers:
+        return []
+    return [
+        f"at layer {', '.join(layers)} the learnt subspace brings the other answer more often than the whole state does, "
+        "so it works by a path that the model's own states do not take (Makelov et al. 2023, \"Is This the Subspace You "
+        'Are Looking for?")'
+    ]
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Bases and sources as indices of a pool of examples, and the class of each source."""
+
+    base: Int[Tensor, " pair"]
+    source: Int[Tensor, " pair"]
+    target: Int[Tensor, " pair"]
+
+
+def partners(labels: Int[Tensor, " example"], same: bool, seed: int) -> Int[Tensor, " example"]:
+    """For every example another of its own class, or of another class, at random.
+
+    Of a class with one example that one itself.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    found = torch.empty_like(labels)
+    for i, label in enumerate(labels.tolist()):
+        fits = (labels == label) if same else (labels != label)
+        if same and int(fits.sum()) > 1:
+            fits[i] = False
+        choices = fits.nonzero()[:, 0]
+        found[i] = choices[torch.randint(len(choices), (1,), generator=generator)]
+    return found
+
+
+def _training_pairs(prepared: Prepared, n_pairs: int) -> tuple[Int[Tensor, " example"], _Pairs]:
+    """A pool of fitted examples and pairs of them, every other pair of one class."""
+    seed = prepared.question.seed
+    fitted = prepared.fitted.nonzero()[:, 0]
+    order = torch.randperm(len(fitted), generator=torch.Generator().manual_seed(seed))
+    pool = fitted[order[:n_pairs]]
+    labels = prepared.data.labels[pool]
+    if len(labels.unique()) < 2:
+        raise InputError(f"{n_pairs} training pairs hold one class only; use more with n_pairs")
+    same, other = partners(labels, True, seed), partners(labels, False, seed)
+    base = torch.arange(len(pool))
+    source = torch.where(base % 2 == 0, other, same)
+    return pool, _Pairs(base, source, labels[source])
+
+
+class _Search:
+    """The search at the sites of a task, on prompts run up to the change once.
+
+    TransformerLens's `fit_das` is given indices of examples as inputs, and a function that runs the model from the
+    changed token and block on.
+    """
+
+    def __init__(self, prepared: Prepared, n_pairs: int) -> None:
+        pool, self.pairs = _training_pairs(prepared, n_pairs)
+        self.prepared = prepared
+        whole = prepared.places(pool)
+        self.stage = Stage(prepared.model, whole, prepared.sites, batch_size=len(pool))
+        (self.chunk,) = self.stage.chunks
+        self.row = self.chunk.rows.argsort()
+        self.where = whole.at - self.chunk.offset
+
+    def class_logits(self, site: Site) -> Callable[[Int[Tensor, " row"]], Float[Tensor, "row class"]]:
+        """Mean logit of the answers of each class, for examples of the pool by index, from the site's block on."""
+        answers = self.prepared.answers
+        assert answers is not None
+        places = self.stage.places
+
+        def logits(examples: Int[Tensor, " row"]) -> Float[Tensor, "row class"]:
+            device = self.chunk.tokens.device
+            columns = answers.columns.to(device).expand(len(examples), -1)
+            readout = Readout(places.read[examples][:, None].to(device), columns)
+            part = self.chunk.of_rows(self.row[examples])
+            return answers.by_class(self.stage.resumed(part, site, readout), self.prepared.n_classes)
+
+        return logits
+
+    def fit(self, site: Site, targets: Int[Tensor, " pair"], rank: int, epochs: int) -> interchange.DASResult:
+        """The basis that makes exchanges at a site give the targets."""
+        pairs = self.pairs
+        return interchange.fit_das(
+            self.prepared.model,
+            str(entry(self.prepared.model, site)),
+            pairs.base,
+            pairs.source,
+            targets,
+            self.class_logits(site),
+            rank=rank,
+            base_positions=self.where[pairs.base],
+            source_positions=self.where[pairs.source],
+            epochs=epochs,
+            batch_size=PAIRS_A_STEP,
+            lr=LEARNING_RATE,
+            seed=self.prepared.question.seed,
+        )
+
+    @torch.no_grad()
+    def fitted_accuracy(self, layer: int, basis: Tensor, targets: Int[Tensor, " pair"]) -> float:
+        """Share of the training pairs whose exchange gives the target."""
+        site, states = self.prepared.sites[layer], self.stage.states[layer]
+        step = interchange.SubspaceInterchange(basis)
+        source = states[self.pairs.source]
+        assert self.prepared.answers is not None
+        logits = self.stage.logits(site, lambda old, rows: step(old, source[rows]), self.prepared.answers.columns)
+        found = self.prepared.answers.by_class(logits, self.prepared.n_classes).argmax(1).cpu()
+        return float((found == targets).float().mean())
+
+
+def _aligned(
+    trials: Trials, rank: int, n_pairs: int, epochs: int, n_random: int, arbitrary: bool
+) -> tuple[dict[str, Values], dict[str, Any]]:
+    """Everything that is measured, and the settings."""
+    prepared = trials.prepared
+    search = _Search(prepared, n_pairs)
+    nothing = torch.tensor(interchange.arbitrary_targets(search.pairs.source.tolist(), prepared.n_classes, 0).tolist())
+    targets = {"true": search.pairs.target} | ({"arbitrary": nothing} if arbitrary else {})
+    judge = _Judge(trials)
+    bases, losses, fitted, real, drawn = [], [], [], [], []
+    with progress(len(prepared.layers) * (len(targets) + 1), "searching subspaces") as bar:
+        for layer, site in enumerate(prepared.sites):
+            accuracies = []
+            for name, answers in targets.items():
+                found = search.fit(site, answers, rank, epochs)
+                basis = found.basis.detach().cpu()
+                if name == "true":
+                    bases.append(basis)
+                    losses.append(torch.tensor(found.losses))
+                accuracies.append(search.fitted_accuracy(layer, basis, answers))
+                bar.advance(1)
+            fitted.append(torch.tensor(accuracies))
+            judged = [judge.all_of(layer, step) for step in _subspaces(prepared, layer, bases[-1]).values()]
+            real.append({name: stacked(judged, name) for name in judged[0]})
+            drawn.append(_random(judge, layer, bases[-1], n_random))
+            bar.advance(1)
+    settings = {"rank": rank, "n_pairs": len(search.pairs.base), "epochs": epochs, "n_random": n_random}
+    layer_axis = Axis("layer", prepared.layers)
+    values = _collected(trials, real, drawn, layer_axis)
+    values["fitted_accuracy"] = Values(torch.stack(fitted, 1), (Axis("answers", tuple(targets)), layer_axis), "share")
+    directions = Axis("direction", tuple(range(rank)))
+    features = Axis("feature", tuple(range(prepared.x.shape[2])))
+    values["basis"] = Values(torch.stack([basis.T for basis in bases]), (layer_axis, directions, features))
+    epoch = Axis("epoch", tuple(range(1, epochs + 1)))
+    values["training_loss"] = Values(torch.stack(losses), (layer_axis, epoch), "nats")
+    return values, settings
+
+
+def _subspaces(prepared: Prepared, layer: int, basis: Float[Tensor, "feature direction"]) -> dict[str, Interchange]:
+    """The learnt subspace and those it is set beside."""
+    x, labels = prepared.x[layer][prepared.fitted], prepared.data.labels[prepared.fitted]
+    means = interchange.mean_difference_basis(x, labels.tolist())
+    return {
+        LEARNT: interchange.SubspaceInterchange(basis),
+        MEANS: interchange.SubspaceInterchange(means),
+        WHOLE: lambda base, source: source,
+    }
+
+
+class _Judge:
+    """Exchanges between held-out examples, and between unrelated texts."""
+
+    def __init__(self, trials: Trials) -> None:
+        self.trials = trials
+        seed = trials.prepared.question.seed
+        self.other = partners(trials.labels, False, seed)
+        self.same = partners(trials.labels, True, seed)
+        self.elsewhere = torch.arange(len(trials.text.places)).roll(1)
+
+    def effect(self, layer: int, step: Interchange) -> dict[str, Float[Tensor, " place"]]:
+        """effect, and accuracy (the source's class is preferred), of sources of another class."""
+        edit = _exchange(step, self.trials.task.states[layer][self.other])
+        by_class = self.trials.class_logits(layer, edit)
+        margin = self.trials.margins_of(by_class)
+        target = self.trials.labels[self.other]
+        assert self.trials.margin is not None
+        return {"accuracy": (by_class.argmax(1) == target).float(), "effect": self.trials.margin - margin}
+
+    def text(self, layer: int, step: Interchange) -> dict[str, Float[Tensor, " place"]]:
+        """Side effects of exchanges between texts."""
+        return self.trials.on_text(layer, _exchange(step, self.trials.text.states[layer][self.elsewhere]))
+
+    def all_of(self, layer: int, step: Interchange) -> dict[str, Float[Tensor, " place"]]:
+        """Both, and kept: whether the answer stays after an exchange within the class."""
+        edit = _exchange(step, self.trials.task.states[layer][self.same])
+        kept = (self.trials.class_logits(layer, edit).argmax(1) == self.trials.labels).float()
+        return self.effect(layer, step) | {"kept": kept} | self.text(layer, step)
+
+
+def _exchange(step: Interchange, source: Float[Tensor, "place feature"]) -> Edit:
+    return lambda states, rows: step(states, source[rows.to(source.device)])
+
+
+def _random(judge: _Judge, layer: int, basis: Float[Tensor, "feature direction"], n_random: int) -> dict[str, Tensor]:
+    """Mean effects [control, draw] of random subspaces of the rank, as they are and made to move states as far."""
+    reference = interchange.SubspaceInterchange(basis)
+    found: dict[str, list[list[float]]] = {}
+    for draw in range(n_random):
+        drawn = interchange.random_basis(*basis.shape, seed=1 + draw + 1000 * layer)
+        steps: tuple[Interchange, ...] = (
+            interchange.SubspaceInterchange(drawn),
+            interchange.NormMatchedPlacebo(reference, drawn),
+        )
+        for control, step in enumerate(steps):
+            measured = judge.effect(layer, step) | (judge.text(layer, step) if draw < TEXT_DRAWS else {})
+            for name, each in measured.items():
+                found.setdefault(name, [[] for _ in CONTROLS])[control].append(float(each.mean()))
+    names = ("accuracy", "effect", "text_kl", "text_loss")
+    return {name: torch.tensor(found.get(name, [[] for _ in CONTROLS])) for name in names}
+
+
+def _collected(
+    trials: Trials, real: list[dict[str, Tensor]], drawn: list[dict[str, Tensor]], layer: Axis
+) -> dict[str, Values]:
+    units = {"accuracy": "share", "kept": "share", "effect": "logits"}
+    axes = (Axis("subspace", (LEARNT, MEANS, WHOLE)), layer)
+    values: dict[str, Values] = {}
+    for name in real[0]:
+        groups = trials.text_groups if name.startswith("text") else trials.groups
+        each = stacked(real, name).movedim(1, 0)
+        values |= with_intervals(name, each, groups, axes, units.get(name, "nats"))
+    control = Axis("control", CONTROLS)
+    for name in drawn[0]:
+        draws = stacked(drawn, name).movedim(1, 0)
+        draw = Axis("draw", tuple(range(draws.shape[-1])))
+        values[f"random_{name}"] = Values(draws, (control, layer, draw), units.get(name, "nats"))
+    learnt = values["effect"].data[0].expand(len(CONTROLS), -1)
+    p = share_at_least(learnt, values["random_effect"].data)
+    return values | {"p": Values(p, (control, layer), "share")}

@@ -1,0 +1,207 @@
+"""`amnesic`: does behaviour suffer when a property is taken out of the activations?
+
+Amnesic probing (Elazar et al. 2021, "Amnesic Probing: Behavioral Explanation with Amnesic Counterfactuals"): erase the
+property from a state inside the model, let the model go on, and compare its answers with those after erasing as many
+random directions. The second control is stricter than the paper's: random directions along which each state is moved as
+far as the erasure moved it, since directions that carry a property often carry much variance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import InputError
+from interp.models import identity
+from interp.probing.causal.affine import Eraser, as_long_as, random_basis
+from interp.probing.causal.curves import Curve, curve_plot
+from interp.probing.causal.effects import Trials, effect_words, share_at_least, stacked, with_intervals
+from interp.probing.causal.erasing import MAX_RANK, METHODS, ErasureResult, accuracy_plot, check_methods, erased
+from interp.probing.causal.preparing import Question, prepare
+from interp.probing.causal.stages import Edit
+from interp.probing.labelled import LabelledTokens
+from interp.results import Axis, Plot, Values, interval_words, range_words
+from interp.runs import progress, provenance
+
+SAME_RANK, SAME_SIZE = "same rank", "same rank and size"
+CONTROLS = (SAME_RANK, SAME_SIZE)
+TEXT_DRAWS = 5
+"""Random draws that are also tried on unrelated text, which costs more."""
+
+
+class AmnesicResult(ErasureResult):
+    """What erasing does inside the model, beside what `ErasureResult` holds of the activations.
+
+    effect [method, layer] with `_low`, `_high`: fall of the margin between the answers of the own class and those of
+    the others (logits), or KL where the task has no answers (nats); effect_each [..., example]; right: share that still
+    prefers the own class; kl; text_kl and text_loss on unrelated text (nats). Controls: random_effect, random_text_kl,
+    random_text_loss [control, method, layer, draw]; p [control, method, layer]: share of draws, the real one included,
+    with an effect as large in size. unchanged_right, unchanged_margin: the model left alone.
+    """
+
+    kind: ClassVar[str] = "amnesic"
+
+
+def amnesic(
+    model: Any,
+    data: LabelledTokens | str,
+    *,
+    methods: Sequence[str] = tuple(METHODS),
+    max_rank: int = MAX_RANK,
+    n_random: int = 20,
+    **question: Any,
+) -> AmnesicResult:
+    """Erase a property at one token of held-out prompts, layer by layer, and measure what becomes of the answers.
+
+    methods, max_rank: as in `erase`. n_random: draws of each random control. question: what `Question` describes: site,
+    layers, position, answers, n, n_test, text, seed. Erasers learn from two thirds of the groups and are tried on the
+    others. Only the state of the examples' token at one layer is changed: what other tokens know stays, and later
+    layers may fetch it again. Raises InputError as `erase` does.
+    """
+    started = datetime.now()
+    asked = Question(**question)
+    check_methods(methods)
+    if n_random < 0:
+        raise InputError(f"n_random={n_random} is no number of draws; use 0 or more")
+    prepared = prepare(model, data, asked)
+    erasers, values, settings = erased(prepared, methods, max_rank)
+    accuracy = accuracy_plot(values, settings, prepared)
+    trials = Trials(prepared)
+    found = _effects(trials, erasers, n_random)
+    settings |= {"n_random": n_random, "text": trials.text_name, "notes": trials.notes}
+    values = found | trials.baseline() | values
+    made = provenance(model=identity(model), task=prepared.data.describe(), seed=asked.seed, started=started)
+    plots = (*_plots(trials, values, methods, n_random), accuracy)
+    return AmnesicResult(values=values, settings=settings, provenance=made, plots=plots)
+
+
+def _effects(trials: Trials, erasers: dict[str, list[Eraser]], n_random: int) -> dict[str, Values]:
+    """Effects of every eraser and of its random controls."""
+    layers = range(len(trials.prepared.layers))
+    cells = [(method, layer) for method in erasers for layer in layers]
+    real, drawn = [], []
+    with progress(len(cells) * (1 + n_random * len(CONTROLS)), "amnesic probing") as bar:
+        for method, layer in cells:
+            eraser = erasers[method][layer]
+            real.append(trials.on_task(layer, eraser_edit(eraser)) | trials.on_text(layer, eraser_edit(eraser)))
+            bar.advance(1)
+            drawn.append(_controls(trials, layer, eraser, n_random, bar.advance))
+    shape = (len(erasers), len(layers))
+    axes = (Axis("method", tuple(erasers)), Axis("layer", trials.prepared.layers))
+    values: dict[str, Values] = {}
+    for name in real[0]:
+        groups = trials.text_groups if name.startswith("text") else trials.groups
+        unit = "share" if name == "right" else trials.effect_unit if name == "effect" else "nats"
+        each = stacked(real, name).unflatten(0, shape)
+        values |= with_intervals(name, each, groups, axes, unit)
+        if name == "effect":
+            examples = Axis("example", tuple(range(each.shape[-1])))
+            values["effect_each"] = Values(each, (*axes, examples), unit)
+    control = Axis("control", CONTROLS)
+    for name in drawn[0]:
+        draws = stacked(drawn, name).unflatten(0, shape).movedim(2, 0)  # [control, method, layer, draw]
+        draw = Axis("draw", tuple(range(draws.shape[-1])))
+        unit = trials.effect_unit if name == "effect" else "nats"
+        values[f"random_{name}"] = Values(draws, (control, *axes, draw), unit)
+    p = share_at_least(values["effect"].data.expand(len(CONTROLS), -1, -1), values["random_effect"].data)
+    return values | {"p": Values(p, (control, *axes), "share")}
+
+
+def eraser_edit(eraser: Eraser) -> Edit:
+    """An eraser as an edit of states."""
+    return lambda states, rows: eraser(states)
+
+
+def _controls(
+    trials: Trials, layer: int, eraser: Eraser, n_random: int, advance: Callable[[int], None]
+) -> dict[str, Float[Tensor, "control draw"]]:
+    """Mean effects of random subspaces of the eraser's rank: taken out as they are, and made to move as far."""
+    effects: list[list[Tensor]] = [[] for _ in CONTROLS]
+    side: dict[str, list[list[Tensor]]] = {name: [[] for _ in CONTROLS] for name in ("text_kl", "text_loss")}
+    for draw in range(n_random):
+        seed = 1 + draw + n_random * (layer + 1000 * trials.prepared.question.seed)
+        basis = random_basis(len(eraser.mean), eraser.rank, seed)
+        for control in range(len(CONTROLS)):
+            edit = _random_edit(eraser, basis, same_size=control == 1)
+            effects[control].append(trials.effect(layer, edit).mean())
+            if draw < TEXT_DRAWS:
+                for name, each in trials.on_text(layer, edit).items():
+                    side[name][control].append(each.mean())
+            advance(1)
+    return {"effect": _grid(effects)} | {name: _grid(lists) for name, lists in side.items()}
+
+
+def _grid(lists: list[list[Tensor]]) -> Float[Tensor, "control draw"]:
+    return torch.tensor([[float(item) for item in row] for row in lists]).reshape(len(lists), -1)
+
+
+def _random_edit(eraser: Eraser, basis: Float[Tensor, "feature direction"], same_size: bool) -> Edit:
+    random = Eraser.projection(basis.to(eraser.mean), eraser.mean)
+
+    def edit(states: Tensor, rows: Tensor) -> Tensor:
+        move = random.taken(states)
+        return states - (as_long_as(move, eraser.taken(states)) if same_size else move)
+
+    return edit
+
+
+def _plots(trials: Trials, values: dict[str, Values], methods: Sequence[str], n_random: int) -> list[Plot]:
+    """For every method behaviour and side effects by layer, each beside random directions."""
+    layer = Axis("layer", trials.prepared.layers)
+    task, group_is = trials.prepared.data.name.replace("_", " "), trials.prepared.data.group_is
+    plots = []
+    for method in methods:
+        name = METHODS[method]
+        ranks = values["rank"].sel(method=method).data
+        rank = f"{int(ranks.min())} to {int(ranks.max())}" if ranks.min() < ranks.max() else f"{int(ranks.max())}"
+        what = f"{name} takes out {rank} direction{'s' * (rank != '1')} of {trials.prepared.question.site}"
+        effect, over = effect_words(trials)
+        n_groups = int(trials.groups.max()) + 1
+        plots.append(
+            curve_plot(
+                values,
+                f"curves: effect of {method}",
+                _curves(values, method, "effect", name),
+                layer,
+                trials.effect_unit,
+                title=f"{task}: effect of {name} at {trials.prepared.position!r} on behaviour",
+                caption=(
+                    f"{effect} when {what} at one token; {over}; "
+                    f"{interval_words(n_groups, group_is + 's', 'bands: 95 % intervals')}; random directions: "
+                    f"{range_words(n_random)}."
+                ),
+                caveat=(
+                    "One token at one layer is changed; later layers may fetch the property again from other tokens, "
+                    "so that no effect does not prove that it is not used."
+                ),
+            )
+        )
+        plots.append(
+            curve_plot(
+                values,
+                f"curves: side effects of {method}",
+                _curves(values, method, "text_kl", name),
+                layer,
+                "nats",
+                title=f"{task}: side effects of {name} on unrelated text",
+                caption=(
+                    f"KL divergence of the next-token prediction from the unchanged one, when the same change is made "
+                    f"at {len(trials.text.places)} tokens of {trials.text_name}; random directions: "
+                    f"{range_words(min(n_random, TEXT_DRAWS))}."
+                ),
+            )
+        )
+    return plots
+
+
+def _curves(values: dict[str, Values], method: str, what: str, name: str) -> list[Curve]:
+    found = [Curve.of(name, values, what, method=method)]
+    for control in CONTROLS:
+        draws = values[f"random_{what}"].sel(control=control, method=method).data
+        found.append(Curve.of_draws(f"random, {control}", draws))
+    return found

@@ -1,0 +1,168 @@
+"""What a change of states does: to what the model answers, to what it predicts at all, and to unrelated text."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from interp.probing.causal.answers import margins
+from interp.probing.causal.preparing import Prepared
+from interp.probing.causal.stages import Edit, Stage
+from interp.probing.scoring import mean_and_interval
+from interp.probing.splitting import numbered
+from interp.results import Axis, Values
+
+HALF = 0.5
+"""Below this share of right answers by the unchanged model, a change of its answers says little."""
+
+
+@dataclass(eq=False)
+class Trials:
+    """Held-out examples and unrelated text, to be changed in as many ways as one likes.
+
+    labels: class of each example. margin: of the unchanged model (own class less the others, in logits), None where the
+    task has no answers.
+    """
+
+    prepared: Prepared
+    task: Stage = field(init=False)
+    text: Stage = field(init=False)
+    text_name: str = field(init=False)
+    margin: Float[Tensor, " place"] | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.task = self.prepared.stage(self.prepared.test)
+        self.text, self.text_name = self.prepared.text(self.task.places)
+        self.labels = self.prepared.data.labels[self.prepared.test]
+        self.groups = numbered([str(group) for group in self.prepared.groups[self.prepared.test].tolist()])
+        self.text_groups = self.text.places.groups
+        answers = self.prepared.answers
+        self.margin = (
+            None if answers is None else self.margins_of(self._by_class(self.task.log_probs[:, answers.columns]))
+        )
+
+    def margins_of(self, by_class: Float[Tensor, "place class"]) -> Float[Tensor, " place"]:
+        """Logit of each example's own class less the mean of the others."""
+        return margins(by_class, self.labels).float().cpu()
+
+    def _by_class(self, logits: Float[Tensor, "place answer"]) -> Float[Tensor, "place class"]:
+        assert self.prepared.answers is not None
+        return self.prepared.answers.by_class(logits, self.prepared.n_classes).cpu()
+
+    @torch.no_grad()
+    def class_logits(self, layer: int, edit: Edit) -> Float[Tensor, "place class"]:
+        """Mean logit of the answers of each class after a change; only for tasks with answers.
+
+        layer: its index among those that are asked.
+        """
+        assert self.prepared.answers is not None
+        return self._by_class(self.task.logits(self.prepared.sites[layer], edit, self.prepared.answers.columns))
+
+    @torch.no_grad()
+    def effect(self, layer: int, edit: Edit) -> Float[Tensor, " place"]:
+        """How much the margin of each example falls, in logits; without answers the KL from the unchanged prediction.
+
+        Only the columns of the answers are computed, where there are some.
+        """
+        if self.margin is None:
+            return _kl(self.task.log_probs, self.task.logits(self.prepared.sites[layer], edit))
+        return self.margin - self.margins_of(self.class_logits(layer, edit))
+
+    @torch.no_grad()
+    def on_task(self, layer: int, edit: Edit) -> dict[str, Float[Tensor, " place"]]:
+        """effect (see there), kl, and with answers right: whether the own class is preferred."""
+        logits = self.task.logits(self.prepared.sites[layer], edit)
+        kl = _kl(self.task.log_probs, logits)
+        if self.prepared.answers is None or self.margin is None:
+            return {"effect": kl, "kl": kl}
+        margin = self.margins_of(self._by_class(logits[:, self.prepared.answers.columns.to(logits.device)]))
+        return {"effect": self.margin - margin, "kl": kl, "right": (margin > 0).float()}
+
+    @torch.no_grad()
+    def on_text(self, layer: int, edit: Edit) -> dict[str, Float[Tensor, " place"]]:
+        """text_kl, and text_loss: the increase of the loss on the next token, both in nats."""
+        logits = self.text.logits(self.prepared.sites[layer], edit)
+        following = self.text.places.following.to(logits.device)[:, None]
+        before = self.text.log_probs.gather(1, following)[:, 0]
+        after = logits.float().log_softmax(-1).gather(1, following)[:, 0]
+        return {"text_kl": _kl(self.text.log_probs, logits), "text_loss": (before - after).cpu()}
+
+    @property
+    def effect_unit(self) -> str:
+        """In what `effect` is measured."""
+        return "nats" if self.margin is None else "logits"
+
+    @property
+    def notes(self) -> list[str]:
+        """What readers should know of the behaviour."""
+        task = self.prepared.data.name.replace("_", " ")
+        if self.margin is None:
+            return [
+                f"the task {task!r} has no answers by which the model says a class: effects are the KL divergence of "
+                "its next-token prediction from the unchanged one, which says that something changed, not what"
+            ]
+        share = float((self.margin > 0).float().mean())
+        found = [*self.prepared.data.notes]
+        if self.prepared.n_classes == 2 and share < HALF + 0.1:
+            found.append(
+                f"the unchanged model prefers the right answer for {share:.0%} of the examples: it does not have this "
+                "behaviour, and no change of its answers can show that it uses the property"
+            )
+        return found
+
+    def baseline(self) -> dict[str, Values]:
+        """The unchanged model: share of right answers and mean margin, where there are answers."""
+        if self.margin is None:
+            return {}
+        examples = Axis("example", tuple(range(len(self.margin))))
+        return {
+            "unchanged_right": Values((self.margin > 0).float().mean(), (), "share"),
+            "unchanged_margin": Values(self.margin.mean(), (), "logits"),
+            "unchanged_margin_each": Values(self.margin, (examples,), "logits"),
+        }
+
+
+def with_intervals(
+    name: str, each: Float[Tensor, "*setting place"], groups: Int[Tensor, " place"], axes: tuple[Axis, ...], unit: str
+) -> dict[str, Values]:
+    """Mean over places with the ends of its cluster bootstrap interval, as NAME, NAME_low, NAME_high."""
+    ends = zip(("", "_low", "_high"), mean_and_interval(each, groups))
+    return {name + end: Values(data, axes, unit) for end, data in ends}
+
+
+def share_at_least(real: Float[Tensor, "*setting"], draws: Float[Tensor, "*setting draw"]) -> Float[Tensor, "*setting"]:
+    """p value of a permutation test: how probable a mean effect as large as the real one is among random draws.
+
+    (1 + draws as large in size) / (1 + draws), after Phipson & Smyth 2010, "Permutation P-values Should Never Be Zero".
+    """
+    if not draws.shape[-1]:
+        return torch.full_like(real, math.nan)
+    as_large = (draws.abs() >= real.abs()[..., None]).sum(-1)
+    return (1 + as_large) / (1 + draws.shape[-1])
+
+
+def stacked(found: Sequence[Mapping[str, Tensor]], name: str) -> Tensor:
+    """One quantity of several trials."""
+    return torch.stack([one[name] for one in found])
+
+
+def _kl(before: Float[Tensor, "place vocab"], logits: Float[Tensor, "place vocab"]) -> Float[Tensor, " place"]:
+    after = logits.float().log_softmax(-1)
+    return (before.exp() * (before - after)).sum(-1).clamp_min(0).cpu()
+
+
+def effect_words(trials: Trials) -> tuple[str, str]:
+    """How captions speak of the effect, and over what."""
+    n = len(trials.labels)
+    if trials.margin is None:
+        return "KL divergence of the next-token prediction from the unchanged one", f"mean over {n} held-out examples"
+    unchanged = f"the unchanged margin is {float(trials.margin.mean()):.2g}"
+    return (
+        "Fall of the margin between the answers of the right class and the others",
+        f"mean over {n} held-out examples; {unchanged}",
+    )
