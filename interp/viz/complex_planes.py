@@ -27,7 +27,7 @@ PANEL, GAP, REACH = 230.0, 34.0, 1.1
 
 
 def complex_plane(result: Result, plot: Plot) -> Any:
-    """The plot as a plotly figure: `x` names the axis with real and imaginary part, one panel for each label of `series`.
+    """The plot as a plotly figure: `x` names the axis of real and imaginary part, one panel for each label of `series`.
 
     The axis that is left holds the eigenvalues. Every panel has the scale of its own largest eigenvalue. Options:
     behind (name of other values with the same axes, drawn in grey on their own scale: a control). Raises InputError

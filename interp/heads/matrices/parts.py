@@ -63,6 +63,13 @@ def part_name(part: Part) -> str:
     return f"m{part}" if isinstance(part, int) else head_name(part)
 
 
+def key_place(offset: int) -> str:
+    """Where the key of a QK matrix lies, in words."""
+    return (
+        f"a key {offset} token{'s' * (offset != 1)} before the query" if offset else "queries and keys without rotation"
+    )
+
+
 def as_parts(model: Any, given: Sequence[PartLike] | PartLike) -> list[Part]:
     """Heads and MLPs by name: "18.6", (18, 6), "m5", 5. Raises InputError for what the model does not have."""
     single = isinstance(given, str | int) or (isinstance(given, tuple) and len(given) == 2 and _are_numbers(given))

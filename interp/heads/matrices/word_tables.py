@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from interp.heads.matrices.parts import WeightMatrix
+from interp.heads.matrices.parts import WeightMatrix, key_place
 from interp.heads.matrices.vocabulary import DirectionsRead, Vocabulary
 from interp.results import Axis, Plot, Values
 
@@ -50,7 +50,7 @@ def _places(group: Mapping[str, tuple[DirectionsRead, Ends]]) -> list[tuple[Dire
 
 def words_plot(matrix: WeightMatrix, offset: int | None) -> Plot:
     """The words of one matrix, whose values and texts bear its name."""
-    where = f" For a key {offset} tokens before the query; another offset is another matrix." if offset else ""
+    where = f" For {key_place(offset)}; another offset is another matrix." if offset else ""
     return Plot(
         "heatmap",
         matrix.name,
