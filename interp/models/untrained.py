@@ -1,8 +1,14 @@
-"""Models with random weights: small ones to be trained from scratch, and the untrained twin of any model."""
+"""Models with random weights: small ones to be trained from scratch, and two random twins of any model.
+
+`untrained_twin` has the weights that training would start from, whose activations may differ in size from the trained
+model's; `random_twin` keeps each matrix's mean and spread and the norms' gains, so that what reads the activations is
+given the same scale. Both are controls: what is found in them, training has not put there.
+"""
 
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from transformer_lens.config import TransformerBridgeConfig
@@ -69,3 +75,24 @@ def _fresh(model: TransformerBridge, seed: int) -> TransformerBridge:
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"a {type(plain).__name__} cannot be built with fresh weights: {error}") from error
     return load_model(fresh, device=next(plain.parameters()).device, tokenizer=model.tokenizer)
+
+
+def random_twin(model: Any, seed: int) -> Any:
+    """A copy of the model whose matrices are redrawn from normal distributions (Zhang & Bowman 2018, section 3).
+
+    Every matrix (embeddings included) gets the mean and the standard deviation it had, so that activations keep about
+    their size in any architecture; gains and biases of norms and layers, which are vectors, stay. The copy takes as
+    much memory as the model. Hand-built models have one too.
+    """
+    twin = copy.deepcopy(model)
+    generator = torch.Generator().manual_seed(seed)
+    done: set[int] = set()
+    with torch.no_grad():
+        for _, weight in sorted(twin.original_model.named_parameters(), key=lambda item: item[0]):
+            if weight.ndim < 2 or weight.data_ptr() in done:  # tied weights are one
+                continue
+            done.add(weight.data_ptr())
+            mean, std = weight.float().mean(), weight.float().std()
+            drawn = torch.randn(weight.shape, generator=generator)
+            weight.copy_((drawn.to(weight.device) * std + mean).to(weight.dtype))
+    return twin.eval()

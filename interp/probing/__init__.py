@@ -27,7 +27,6 @@ _NAMES = {
     "fit": "fitting",
     "from_jsonl": "datasets.labelled_files",
     "labelled_tokens": "labelled",
-    "random_twin": "random_weights",
     "steer_along": "causal.steering",
     "without_duplicates": "splitting",
 }
@@ -43,7 +42,6 @@ __all__ = [
     "fit",
     "from_jsonl",
     "labelled_tokens",
-    "random_twin",
     "steer_along",
     "without_duplicates",
 ]

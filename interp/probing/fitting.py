@@ -16,13 +16,13 @@ from interp.errors import InputError, unknown
 from interp.hooks.partial import embedding_device
 from interp.hooks.sites import Site
 from interp.models import identity
+from interp.models.untrained import random_twin
 from interp.probing.controls import control_labels, shuffled_labels
 from interp.probing.datasets.catalogue import dataset
 from interp.probing.gathering import Kind, Sites, gather, kinds_of, width
 from interp.probing.labelled import LabelledTokens
 from interp.probing.parts import kept, part_of, probe_sites
 from interp.probing.probe_result import Parts, ProbeResult, assembled
-from interp.probing.random_weights import random_twin
 from interp.probing.solving.families import Family
 from interp.probing.splitting import check_classes, check_duplicates, grouped_folds, numbered
 from interp.probing.validating import Design

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from interp.models.untrained import random_twin
 from interp.probing.controls import control_labels, share_seen, shuffled_labels
-from interp.probing.random_weights import random_twin
 from tests.tiny_models import random_tokens, tiny
 
 
