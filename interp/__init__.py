@@ -24,6 +24,7 @@ _ROOMS = (
     "results",
     "runs",
     "similarity",
+    "superposition",
     "tasks",
     "viz",
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from interp.errors import InputError
 from interp.viz import theme
 from interp.viz.arranging import Arranged, arrange, labels_of
-from interp.viz.framing import title
+from interp.viz.framing import add_references, title
 from interp.viz.text import for_plotly
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def scatter(result: Result, plot: Plot) -> Any:
     That axis has two labels, which name the horizontal and the vertical axis of the figure. Options: families ({label:
     family}: a colour each), named (labels written beside their points; default: all up to 12), diagonal (the name of
     the line on which both coordinates are equal, which is then drawn), connected (a line through the points of each
-    family, from left to right). Raises InputError unless there are two.
+    family, from left to right), log_x, marker_size, references ({name: value}, dashed horizontal lines). Raises
+    InputError unless there are two.
     """
     import plotly.graph_objects as go
 
@@ -37,10 +39,11 @@ def scatter(result: Result, plot: Plot) -> Any:
     if len(coordinates) != 2:
         raise InputError(f"a scatter needs two numbers a point, and the axis {plot.x!r} has {len(coordinates)} labels")
     names = [str(name) for name in labels_of(shown.axes[0])]
-    ends = _ranges(shown, bool(plot.options.get("diagonal")))
+    placed = _logarithmic(shown) if plot.options.get("log_x") else shown
+    ends = _ranges(placed, bool(plot.options.get("diagonal")))
     figure = go.Figure()
     _add_diagonal(figure, plot, ends)
-    sides = _sides(shown.data, ends, names, _named(plot, names))
+    sides = _sides(placed.data, ends, names, _named(plot, names))
     families = plot.options.get("families", {})
     for i, family in enumerate(dict.fromkeys(families.get(name, "") for name in names)):
         rows = [row for row, name in enumerate(names) if families.get(name, "") == family]
@@ -48,7 +51,17 @@ def scatter(result: Result, plot: Plot) -> Any:
             rows.sort(key=lambda row: float(shown.data[row, 0]))
         figure.add_trace(_points(shown, plot, rows, names, sides, str(family), i))
     _lay_out(figure, plot, coordinates, shown.unit, ends, len(figure.data))
+    add_references(figure, plot)
     return figure
+
+
+def _logarithmic(shown: Arranged) -> Arranged:
+    """The points with the logarithm of their first coordinate, as a logarithmic axis places them."""
+
+    def moved(data: Any) -> Any:
+        return None if data is None else np.stack([np.log10(data[:, 0]), data[:, 1]], axis=1)
+
+    return replace(shown, data=moved(shown.data), low=moved(shown.low), high=moved(shown.high))
 
 
 def _points(
@@ -57,13 +70,14 @@ def _points(
     import plotly.graph_objects as go
 
     colour = theme.CATEGORIES[i % len(theme.CATEGORIES)]
+    size = float(plot.options.get("marker_size", 9))
     return go.Scatter(
         x=shown.data[rows, 0],
         y=shown.data[rows, 1],
         mode="lines+markers+text" if plot.options.get("connected") else "markers+text",
         line={"color": colour, "width": 1.5},
         name=for_plotly(family, 28),
-        marker={"color": colour, "size": 9, "line": {"color": "white", "width": 1}},
+        marker={"color": colour, "size": size, "line": {"color": "white", "width": 1 if size > 6 else 0.4}},
         error_x=_whiskers(shown, rows, 0, colour),
         error_y=_whiskers(shown, rows, 1, colour),
         text=[for_plotly(names[row], 28) if row in sides else "" for row in rows],
@@ -158,6 +172,8 @@ def _lay_out(
     zero = {"zeroline": True, "zerolinecolor": "#c3cad2", "zerolinewidth": 1}
     unit = f" ({unit})" if unit else ""
     figure.update_xaxes(title={"text": for_plotly(f"{coordinates[0]}{unit}")}, range=list(ends[0]), **zero)
+    if plot.options.get("log_x"):
+        figure.update_xaxes(type="log")
     figure.update_yaxes(title={"text": for_plotly(f"{coordinates[1]}{unit}")}, range=list(ends[1]), **zero)
     top = 30 + (22 if plot.title else 0) + (26 if n_families > 1 else 0)
     figure.update_layout(

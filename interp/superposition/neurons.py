@@ -1,0 +1,124 @@
+"""A privileged basis: with a ReLU in the hidden layer features line up with neurons, without it any rotation serves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import pandas as pd
+import torch
+
+from interp.models import resolve_device
+from interp.results import Axis, Plot, Result, Values, interval_words, mean_with_interval
+from interp.superposition.architectures import architecture
+from interp.superposition.asking import (
+    PAPER,
+    best_of,
+    check_sizes,
+    densities,
+    importances,
+    schedule_of,
+    seeds_from,
+    source_of,
+    sparsities,
+    sparsity_axis,
+)
+from interp.superposition.feature_vectors import concentration
+from interp.superposition.optimising import Schedule, optimise
+from interp.superposition.sampling import Draws
+from interp.superposition.toy_models import numbered, schedule_settings
+
+MODELS = ("relu", "relu_hidden")
+NAMES = ("linear hidden layer", "ReLU hidden layer")
+
+
+class PrivilegedBasis(Result):
+    """concentration [model, sparsity, seed]: max Wₖᵢ² / Σᵢ Wₖᵢ², in the mean over neurons k (1: every neuron reads one
+    feature); mean, low, high over seeds. loss [model, sparsity, seed]. weights [panel, hidden, feature]: W of the
+    models with the least loss.
+    """
+
+    kind: ClassVar[str] = "superposition_privileged_basis"
+
+    def table(self) -> pd.DataFrame:
+        """A row a sparsity: concentration and least loss, without and with a ReLU in the hidden layer."""
+        found, loss = self.values["mean"].data, self.values["loss"].data.amin(-1)
+        rows: dict[str, Any] = {"S": self.values["mean"].axes[1].labels}
+        rows |= {f"{name.split()[0]}: on one feature": found[i].tolist() for i, name in enumerate(NAMES)}
+        rows |= {f"{name.split()[0]}: loss": loss[i].tolist() for i, name in enumerate(NAMES)}
+        return pd.DataFrame(rows)
+
+
+def privileged_basis(
+    n_features: int = 10,
+    n_hidden: int = 5,
+    *,
+    sparsity: float | Sequence[float] = (0.3, 0.5, 0.7, 0.9, 0.97),
+    importance: float | Sequence[float] = 0.75,
+    n_seeds: int = 5,
+    seed: int = 0,
+    device: str = "auto",
+    **schedule: Any,
+) -> PrivilegedBasis:
+    """Train models with a linear and with a ReLU hidden layer, and ask how far neurons stand for single features.
+
+    The linear hidden layer is the control: nothing there prefers any basis. schedule: fields of `Schedule`. Raises
+    InputError for values out of range. After Elhage et al. 2022, "Superposition in a Privileged Basis".
+    """
+    started = datetime.now(UTC)
+    check_sizes(n_features, n_hidden)
+    where, seeds, given = resolve_device(device), seeds_from(n_seeds, seed), sparsities(sparsity)
+    settings = schedule_of(schedule, Schedule())
+    density = densities(given, where)
+    of_features = importances(importance, n_features).to(where)[None].repeat(len(given), 1)
+    found = []
+    for model, name in zip(MODELS, NAMES):
+        source = Draws(density, n_features)
+        found.append(optimise(architecture(model), source, of_features, n_hidden, seeds, settings, name))
+    matrix = torch.stack([one.weights["W"].cpu() for one in found])
+    loss = torch.stack([one.loss.cpu() for one in found])
+    axes = (Axis("model", NAMES), sparsity_axis(given), Axis("seed", seeds))
+    alone = Values(concentration(matrix), axes, "share of one feature", "of what a neuron reads, mean over neurons")
+    panels = Axis("panel", tuple(f"{name.split()[0]}, S = {one:g}" for name in NAMES for one in given))
+    best = torch.stack([best_of(*each) for each in zip(loss, matrix)]).flatten(0, 1)
+    neurons = (numbered("hidden", n_hidden), numbered("feature", n_features))
+    return PrivilegedBasis(
+        values={"concentration": alone, "loss": Values(loss, axes, "expected loss")}
+        | mean_with_interval(alone, over="seed")
+        | {"weights": Values(best, (panels, *neurons), "weight"), "W": Values(matrix, (*axes, *neurons))},
+        settings={"n_features": n_features, "n_hidden": n_hidden, "importance": of_features[0].tolist()}
+        | {"sparsity": given, "n_seeds": n_seeds, "seed": seed}
+        | schedule_settings(settings),
+        provenance=source_of("privileged basis", architecture("relu_hidden").formula, where, seed, started),
+        plots=_plots(n_seeds),
+    )
+
+
+def _plots(n_seeds: int) -> tuple[Plot, ...]:
+    figure = f'{PAPER}, "Superposition in a Privileged Basis"'
+    return (
+        Plot(
+            "heatmap",
+            "weights",
+            x="feature",
+            y="hidden",
+            series="panel",
+            title="W with a linear and with a ReLU hidden layer",
+            caption=f"Weights of the models with the least loss of {n_seeds}: rows are hidden dimensions or neurons, "
+            f"columns features from the most to the least important. Compare with {figure}, the figures of W.",
+            options={"zero_centred": True, "y_label": "neuron", "colour_limit": 1.0},
+        ),
+        Plot(
+            "lines",
+            "mean",
+            x="sparsity",
+            series="model",
+            low="low",
+            high="high",
+            title="How far a neuron reads one feature",
+            caption="Share of the largest weight in the squared weights of a neuron, in the mean over neurons, "
+            f"{interval_words(n_seeds, 'seeds')}: 1 where every neuron is monosemantic.",
+            options={"y_range": [0, 1.05], "x_label": "sparsity S"},
+        ),
+    )

@@ -1,0 +1,114 @@
+"""The loop: many models with their own settings and seeds, trained as one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from interp.errors import InputError
+from interp.runs import progress
+from interp.superposition.architectures import Architecture
+from interp.superposition.sampling import Batch, Draws, Source
+
+REPORT_EVERY = 50
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train."""
+
+    n_steps: int = 3000
+    """Steps of Adam."""
+    batch_size: int = 256
+    """Inputs a step, for each model."""
+    learning_rate: float = 5e-3
+    """At the start; it falls to 0 as half a cosine."""
+    n_test: int = 131_072
+    """Fresh inputs on which the losses are measured at the end."""
+
+    def __post_init__(self) -> None:
+        if self.n_steps < 1:
+            raise InputError(f"n_steps is {self.n_steps}, and untrained models show nothing; use 1000 or more")
+        if self.batch_size < 1 or self.n_test < 1:
+            raise InputError("batch_size and n_test are at least 1")
+        if not 0 < self.learning_rate < math.inf:
+            raise InputError(f"the learning rate must be above 0, not {self.learning_rate}")
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step."""
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * step / self.n_steps))
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """weights: each [setting, seed, ...]. errors [setting, seed, feature]: mean squared errors on fresh inputs, before
+    importance. loss [setting, seed]: their sum weighted by importance.
+    """
+
+    weights: dict[str, Tensor]
+    errors: Float[Tensor, "setting seed feature"]
+    loss: Float[Tensor, "setting seed"]
+
+
+def optimise(
+    kind: Architecture,
+    source: Source,
+    importance: Float[Tensor, "setting feature"],
+    n_hidden: int,
+    seeds: Sequence[int],
+    schedule: Schedule,
+    description: str,
+    test: Source | None = None,
+) -> Trained:
+    """Train a model for every setting and every seed; those of one seed begin with the same weights.
+
+    test: where the losses at the end are measured, if not on the source. The loss is the expected sum over features of
+    importance times squared error. Models do not influence each other: Adam works number by number, and every model has
+    its own gradient.
+    """
+    device = importance.device
+    n_settings, n_features = importance.shape
+    generators = [torch.Generator(device).manual_seed(2 * seed) for seed in seeds]
+    starts = [kind.start(n_features, n_hidden, generator) for generator in generators]
+    weights = {
+        name: torch.stack([start[name] for start in starts])[None].repeat_interleave(n_settings, 0).requires_grad_()
+        for name in starts[0]
+    }
+    optimiser = torch.optim.Adam(list(weights.values()), lr=schedule.learning_rate, fused=True)
+    with progress(schedule.n_steps, description) as bar:
+        for step in range(schedule.n_steps):
+            optimiser.param_groups[0]["lr"] = schedule.rate(step)
+            squares = _squares(kind, weights, source.batch(generators, schedule.batch_size))
+            optimiser.zero_grad(set_to_none=True)
+            (squares * importance[:, None]).sum().backward()
+            optimiser.step()
+            if (step + 1) % REPORT_EVERY == 0 or step + 1 == schedule.n_steps:
+                bar.advance(step % REPORT_EVERY + 1)
+    trained = {name: weight.detach() for name, weight in weights.items()}
+    errors = _tested(kind, trained, test or source, seeds, schedule)
+    return Trained(trained, errors, (errors * importance[:, None]).sum(-1))
+
+
+def _squares(kind: Architecture, weights: dict[str, Tensor], batch: Batch) -> Float[Tensor, "setting seed feature"]:
+    """The mean over inputs, weighted where they are not alike, of the squared errors."""
+    squares = (kind.forward(weights, batch.x) - kind.target(batch.x)).square()
+    return squares.mean(-2) if batch.weight is None else (squares * batch.weight[..., None]).sum(-2)
+
+
+@torch.no_grad()
+def _tested(
+    kind: Architecture, weights: dict[str, Tensor], source: Source, seeds: Sequence[int], schedule: Schedule
+) -> Float[Tensor, "setting seed feature"]:
+    """Mean squared errors on inputs that training never saw, in parts of the size of a batch."""
+    device = source.density.device
+    generators = [torch.Generator(device).manual_seed(2 * seed + 1) for seed in seeds]
+    n_parts = max(1, schedule.n_test // schedule.batch_size) if isinstance(source, Draws) else 1
+    total = torch.zeros((), device=device)
+    for _ in range(n_parts):
+        total = total + _squares(kind, weights, source.batch(generators, schedule.batch_size))
+    return total / n_parts
