@@ -24,6 +24,7 @@ _NAMES = {
     "NameCopying": "copying",
     "SingularDirections": "matrices.singular",
     "Spectra": "matrices.spectra",
+    "VirtualWeights": "matrices.virtual",
     "composition_scores": "composition",
     "copying_scores": "copying",
     "decompose": "matrices.spectra",
@@ -38,6 +39,7 @@ _NAMES = {
     "scores": "stripes",
     "prefix_matching": "prefixes",
     "singular_directions": "matrices.singular",
+    "virtual_weights": "matrices.virtual",
 }
 __all__ = [
     "AttentionPatterns",
@@ -51,6 +53,7 @@ __all__ = [
     "RepeatedLoss",
     "SingularDirections",
     "Spectra",
+    "VirtualWeights",
     "composition_scores",
     "copying_scores",
     "decompose",
@@ -63,6 +66,7 @@ __all__ = [
     "repeated_loss",
     "scores",
     "singular_directions",
+    "virtual_weights",
 ]
 
 
