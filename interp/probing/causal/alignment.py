@@ -11,31 +11,28 @@ difference of class means, random subspaces, and a basis trained for answers tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 from transformer_lens.tools.analysis import interchange
 
 from interp.errors import InputError
-from interp.hooks.readout import Readout
-from interp.hooks.sites import HEAD_KINDS, Site
+from interp.hooks.sites import HEAD_KINDS
 from interp.models import identity
 from interp.probing.causal.alignment_plots import alignment_plots
 from interp.probing.causal.effects import Trials, share_at_least, stacked, with_intervals
 from interp.probing.causal.preparing import Prepared, Question, prepare
-from interp.probing.causal.stages import Edit, Stage, entry
+from interp.probing.causal.stages import Edit
+from interp.probing.causal.subspace_search import Search, partners
 from interp.probing.labelled import LabelledTokens
 from interp.results import Axis, Result, Values
 from interp.runs import progress, provenance
 
 LEARNT, MEANS, WHOLE = "learnt", "class means", "whole state"
 CONTROLS = ("same rank", "same rank and size")
-LEARNING_RATE = 0.02
-PAIRS_A_STEP = 32
 MORE_THAN_ALL = 0.1
 """Accuracy by which a subspace must exceed the whole state to be called an illusion."""
 TEXT_DRAWS = 5
@@ -109,112 +106,10 @@ def _illusions(values: dict[str, Values], prepared: Prepared) -> list[str]:
     if not layers:
         return []
     return [
-        f"at layer {', '.join(layers)} the learnt subspace brings the other answer more often than the whole state does, "
-        "so it works by a path that the model's own states do not take (Makelov et al. 2023, \"Is This the Subspace You "
-        'Are Looking for?")'
+        f"at layer {', '.join(layers)} the learnt subspace brings the other answer more often than the whole state "
+        "does, so it works by a path that the model's own states do not take (Makelov et al. 2023, \"Is This the "
+        'Subspace You Are Looking for?")'
     ]
-
-
-@dataclass(frozen=True, eq=False)
-class _Pairs:
-    """Bases and sources as indices of a pool of examples, and the class of each source."""
-
-    base: Int[Tensor, " pair"]
-    source: Int[Tensor, " pair"]
-    target: Int[Tensor, " pair"]
-
-
-def partners(labels: Int[Tensor, " example"], same: bool, seed: int) -> Int[Tensor, " example"]:
-    """For every example another of its own class, or of another class, at random.
-
-    Of a class with one example that one itself.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    found = torch.empty_like(labels)
-    for i, label in enumerate(labels.tolist()):
-        fits = (labels == label) if same else (labels != label)
-        if same and int(fits.sum()) > 1:
-            fits[i] = False
-        choices = fits.nonzero()[:, 0]
-        found[i] = choices[torch.randint(len(choices), (1,), generator=generator)]
-    return found
-
-
-def _training_pairs(prepared: Prepared, n_pairs: int) -> tuple[Int[Tensor, " example"], _Pairs]:
-    """A pool of fitted examples and pairs of them, every other pair of one class."""
-    seed = prepared.question.seed
-    fitted = prepared.fitted.nonzero()[:, 0]
-    order = torch.randperm(len(fitted), generator=torch.Generator().manual_seed(seed))
-    pool = fitted[order[:n_pairs]]
-    labels = prepared.data.labels[pool]
-    if len(labels.unique()) < 2:
-        raise InputError(f"{n_pairs} training pairs hold one class only; use more with n_pairs")
-    same, other = partners(labels, True, seed), partners(labels, False, seed)
-    base = torch.arange(len(pool))
-    source = torch.where(base % 2 == 0, other, same)
-    return pool, _Pairs(base, source, labels[source])
-
-
-class _Search:
-    """The search at the sites of a task, on prompts run up to the change once.
-
-    TransformerLens's `fit_das` is given indices of examples as inputs, and a function that runs the model from the
-    changed token and block on.
-    """
-
-    def __init__(self, prepared: Prepared, n_pairs: int) -> None:
-        pool, self.pairs = _training_pairs(prepared, n_pairs)
-        self.prepared = prepared
-        whole = prepared.places(pool)
-        self.stage = Stage(prepared.model, whole, prepared.sites, batch_size=len(pool))
-        (self.chunk,) = self.stage.chunks
-        self.row = self.chunk.rows.argsort()
-        self.where = whole.at - self.chunk.offset
-
-    def class_logits(self, site: Site) -> Callable[[Int[Tensor, " row"]], Float[Tensor, "row class"]]:
-        """Mean logit of the answers of each class, for examples of the pool by index, from the site's block on."""
-        answers = self.prepared.answers
-        assert answers is not None
-        places = self.stage.places
-
-        def logits(examples: Int[Tensor, " row"]) -> Float[Tensor, "row class"]:
-            device = self.chunk.tokens.device
-            columns = answers.columns.to(device).expand(len(examples), -1)
-            readout = Readout(places.read[examples][:, None].to(device), columns)
-            part = self.chunk.of_rows(self.row[examples])
-            return answers.by_class(self.stage.resumed(part, site, readout), self.prepared.n_classes)
-
-        return logits
-
-    def fit(self, site: Site, targets: Int[Tensor, " pair"], rank: int, epochs: int) -> interchange.DASResult:
-        """The basis that makes exchanges at a site give the targets."""
-        pairs = self.pairs
-        return interchange.fit_das(
-            self.prepared.model,
-            str(entry(self.prepared.model, site)),
-            pairs.base,
-            pairs.source,
-            targets,
-            self.class_logits(site),
-            rank=rank,
-            base_positions=self.where[pairs.base],
-            source_positions=self.where[pairs.source],
-            epochs=epochs,
-            batch_size=PAIRS_A_STEP,
-            lr=LEARNING_RATE,
-            seed=self.prepared.question.seed,
-        )
-
-    @torch.no_grad()
-    def fitted_accuracy(self, layer: int, basis: Tensor, targets: Int[Tensor, " pair"]) -> float:
-        """Share of the training pairs whose exchange gives the target."""
-        site, states = self.prepared.sites[layer], self.stage.states[layer]
-        step = interchange.SubspaceInterchange(basis)
-        source = states[self.pairs.source]
-        assert self.prepared.answers is not None
-        logits = self.stage.logits(site, lambda old, rows: step(old, source[rows]), self.prepared.answers.columns)
-        found = self.prepared.answers.by_class(logits, self.prepared.n_classes).argmax(1).cpu()
-        return float((found == targets).float().mean())
 
 
 def _aligned(
@@ -222,7 +117,7 @@ def _aligned(
 ) -> tuple[dict[str, Values], dict[str, Any]]:
     """Everything that is measured, and the settings."""
     prepared = trials.prepared
-    search = _Search(prepared, n_pairs)
+    search = Search(prepared, n_pairs)
     nothing = torch.tensor(interchange.arbitrary_targets(search.pairs.source.tolist(), prepared.n_classes, 0).tolist())
     targets = {"true": search.pairs.target} | ({"arbitrary": nothing} if arbitrary else {})
     judge = _Judge(trials)

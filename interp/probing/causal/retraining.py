@@ -35,9 +35,9 @@ def retrained(
     learnt = labels[fitted]
     within = numbered([str(group) for group in groups[fitted].tolist()])
     inner = grouped_folds(learnt, within, 2, seed)
-    everything = torch.zeros(len(labels), dtype=torch.long)
-    grid = PENALTIES[probe]
-    design = Design(labels[None], labels[None], everything, inner[None], everything, 1, n_classes, grid)
+    folds = torch.zeros_like(labels)
+    folds[fitted] = inner
+    design = Design(labels[None], labels[None], folds, folds[None], folds, 1, n_classes, PENALTIES[probe])
     l2, _ = choose_penalty(family, rows, learnt, inner, coordinates.variance, design)
     found = fit_variants(family, rows, learnt[None], inner, coordinates.variance, l2, n_classes)
     logits = found.logits(coordinates.of(x[:, ~fitted]))

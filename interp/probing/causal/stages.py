@@ -36,7 +36,7 @@ class Chunk:
     tokens: Int[Tensor, "row pos"]
     offset: int
     past: KeysValues | None
-    entering: dict[int, Float[Tensor, "row pos d_model"]]
+    entering: dict[int, Float[Tensor, "row suffix d_model"]]
 
     def of_rows(self, index: Int[Tensor, " row"]) -> Chunk:
         """Some of its places, by their index within it."""

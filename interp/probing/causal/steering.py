@@ -66,7 +66,7 @@ def steer_along(
     data: LabelledTokens | str,
     *,
     probe: str = "mean_difference",
-    strengths: Sequence[float] = STRENGTHS,
+    strengths: Sequence[float | int] = STRENGTHS,
     n_random: int = 20,
     **question: Any,
 ) -> SteeringResult:
@@ -91,10 +91,13 @@ def steer_along(
         )
     directions = directions_of(prepared, probe)
     trials = Trials(prepared)
-    values = _steered(trials, directions, tuple(sorted(strengths)), n_random) | trials.baseline()
+    values = (
+        _steered(trials, directions, tuple(sorted(float(strength) for strength in strengths)), n_random)
+        | trials.baseline()
+    )
     settings = prepared.describe() | {
         "probe": probe,
-        "strengths": sorted(strengths),
+        "strengths": sorted(float(strength) for strength in strengths),
         "n_random": n_random,
         "text": trials.text_name,
         "notes": trials.notes,
