@@ -16,6 +16,7 @@ from typing import Any
 
 _NAMES = {
     "AttentionPatterns": "attention",
+    "CompositionGraph": "matrices.composition_graphs",
     "CompositionScores": "composition",
     "CopyingScores": "copying",
     "EigenvalueScores": "eigenvalues",
@@ -25,6 +26,7 @@ _NAMES = {
     "SingularDirections": "matrices.singular",
     "Spectra": "matrices.spectra",
     "VirtualWeights": "matrices.virtual",
+    "composition_graph": "matrices.composition_graphs",
     "composition_scores": "composition",
     "copying_scores": "copying",
     "decompose": "matrices.spectra",
@@ -43,6 +45,7 @@ _NAMES = {
 }
 __all__ = [
     "AttentionPatterns",
+    "CompositionGraph",
     "CompositionScores",
     "CopyingScores",
     "EigenvalueScores",
@@ -54,6 +57,7 @@ __all__ = [
     "SingularDirections",
     "Spectra",
     "VirtualWeights",
+    "composition_graph",
     "composition_scores",
     "copying_scores",
     "decompose",

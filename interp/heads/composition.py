@@ -115,21 +115,21 @@ def _all_pairs(model: Any, kind: str, offset: int) -> Float[Tensor, "source dest
     """Scores of all pairs of heads, NaN where the source does not come before the destination."""
     n_layers, n_heads = int(model.cfg.n_layers), int(model.cfg.n_heads)
     layers = [folded_heads(model, layer) for layer in range(n_layers)]
-    writers = [_writer(weights) for weights in layers]
+    writers = [writing_side(weights) for weights in layers]
     scores = torch.full((n_layers, n_heads, n_layers, n_heads), float("nan"))
     for later in range(1, n_layers):
-        reader = _reader(model, layers[later], kind, later, offset)
+        reader = reading_side(model, layers[later], kind, later, offset)
         for earlier in range(later):
             scores[earlier, :, later, :] = pair_norms(writers[earlier], reader).cpu()
     return scores.view(n_layers * n_heads, n_layers * n_heads)
 
 
-def _writer(weights: HeadWeights) -> Float[Tensor, "head d_head d_model"]:
+def writing_side(weights: HeadWeights) -> Float[Tensor, "head d_head d_model"]:
     """R W_O with W_V = Q R, over |W_V W_O|: what the earlier head writes, in an orthonormal basis of its input."""
     return _unit(_r_of(weights.W_V) @ weights.W_O)
 
 
-def _reader(
+def reading_side(
     model: Any, weights: HeadWeights, kind: str, layer: int, offset: int
 ) -> Float[Tensor, "head d_model d_head"]:
     """What the later head reads, in an orthonormal basis of what becomes of it, with norm 1."""

@@ -38,17 +38,18 @@ COLUMNS = {"q": KEY, "k": QUERY, "v": WRITES}
 
 
 class VirtualWeights(Result):
-    """singular_value [line, direction] of the virtual weights, lines: actual, and the mean, 2.5th and 97.5th percentile
-    of the controls. score: their composition score; control_score [draw]. standing [end, word]: how far the words of
-    the singular directions stand out. pair [pair]: the largest entries over the whole vocabulary, in standard
-    deviations of all entries. own_token, control_own_token: share of tokens that are the largest column of their row.
+    """singular_value [line, direction] of the virtual weights and, in the mean, of the controls, 95 % of which are between
+    singular_value_low and singular_value_high. score: their composition score; control_score [draw]. standing [end,
+    word]: how far the words of the singular directions stand out. pair [pair]: the largest entries over the whole
+    vocabulary, in standard deviations of all entries. own_token, control_own_token: share of tokens that are the
+    largest column of their row.
     """
 
     kind: ClassVar[str] = "virtual_weights"
 
     def words(self, n: int = 4) -> pd.DataFrame:
         """The words at both ends of the first singular directions."""
-        sides: list[str] = self.settings["sides"]  # type: ignore[assignment]
+        sides: list[str] = self.settings["sides"]
         ends = self.values["standing"].axis("end").labels
         rows = [
             dict[str, Any](end=end) | words_of_direction(words, sides)
@@ -144,13 +145,14 @@ def _sizes(actual: Factored, turned: list[Factored], norms: float) -> dict[str, 
     own = actual.singular().S
     drawn = torch.stack([one.singular().S for one in turned])
     low, high = torch.quantile(drawn, torch.tensor([0.025, 0.975], dtype=drawn.dtype), dim=0)
-    lines = Axis("line", ("actual", "turned at random, mean", "2.5 %", "97.5 %"))
-    directions = Axis("direction", tuple(range(len(own))))
+    axes = (Axis("line", ("actual", "turned at random")), Axis("direction", tuple(range(len(own)))))
     score = torch.tensor(actual.squared_norm() ** 0.5 / norms)
     controls = torch.tensor([one.squared_norm() ** 0.5 / norms for one in turned])
     words = "Frobenius norm over the product of both heads' norms"
     return {
-        "singular_value": Values(torch.stack([own, drawn.mean(0), low, high]).float(), (lines, directions)),
+        "singular_value": Values(torch.stack([own, drawn.mean(0)]).float(), axes),
+        "singular_value_low": Values(torch.stack([own, low]).float(), axes, "", "2.5 % of the controls are below"),
+        "singular_value_high": Values(torch.stack([own, high]).float(), axes, "", "2.5 % of the controls are above"),
         "score": Values(score, (), "", words),
         "control_score": Values(controls, (Axis("draw", tuple(range(len(turned)))),), "", words),
     }
@@ -192,6 +194,8 @@ def _plots(first: str, second: str, kind: str, offset: int | None) -> tuple[Plot
             title=f"Virtual weights from {first} to the {KINDS[kind]} of {second}",
             caption="Singular values, beside those of the same two heads with what the first one writes turned at "
             f"random: above, the second reads it more than it would read random directions.{where}",
+            low="singular_value_low",
+            high="singular_value_high",
             options={"y_label": "singular value", "x_label": "direction"},
         ),
         Plot(
