@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "circuit ground-truth": ("interp.cli.circuit_ground_truth", "how well do methods find known circuits?"),
     "probe": ("interp.cli.probe", "what can be read from each layer? probes with their controls"),
     "similarity": ("interp.cli.similarity", "how alike are the representations of layers, or of two models?"),
+    "superposition": ("interp.cli.superposition", "train toy models that hold more features than dimensions"),
     "look": ("interp.cli.look", "see attention, lens and attribution of one prompt at once"),
     "reproduce": ("interp.cli.reproduce", "run a published experiment and write its report"),
     "report": ("interp.cli.report", "write the HTML report of a run"),

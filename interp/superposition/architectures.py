@@ -14,7 +14,8 @@ from torch import Tensor
 
 from interp.errors import unknown
 
-Inputs = Float[Tensor, "setting seed example feature"]
+Inputs = Float[Tensor, "#setting #seed example feature"]
+"""One set of inputs may serve all settings and seeds."""
 Weights = Mapping[str, Tensor]
 
 

@@ -46,12 +46,12 @@ class FeatureGeometry(Result):
     def table(self) -> pd.DataFrame:
         """A row a sparsity: D*, and how many features are in which shape."""
         shapes = self.values["shapes"]
-        rows: dict[str, Any] = {
-            "1/(1-S)": shapes.axes[1].labels,
-            "D*": self.values["mean"].data.tolist(),
-        }
-        for name, counts in zip(shapes.axes[0].labels, shapes.data):
-            rows[str(name)] = [f"{count:.0f}" if count > 0 else "" for count in counts.tolist()]
+        names = shapes.axes[0].labels
+        held = [
+            ", ".join(f"{count:.3g} {name}" for name, count in zip(names, column.tolist()) if count > 0)
+            for column in shapes.data.T
+        ]
+        rows = {"1/(1-S)": shapes.axes[1].labels, "D*": self.values["mean"].data.tolist(), "features in shapes": held}
         return pd.DataFrame(rows)
 
 

@@ -70,7 +70,13 @@ def polytopes(
 def shape_of(weights: Float[Tensor, "hidden feature"]) -> str:
     """The shapes of one model in words: "2 digons + 1 dedicated"; "nothing" where no feature is represented."""
     counts = Counter(polytope.name for polytope in polytopes(weights))
-    return " + ".join(f"{count} {name}" if count > 1 else name for name, count in counts.items()) or "nothing"
+    return " + ".join(_counted(name, count) for name, count in counts.items()) or "nothing"
+
+
+def _counted(name: str, count: int) -> str:
+    if count == 1:
+        return name
+    return f"{count} {name}s" if name in NAMES.values() and name != "dedicated" else f"{count} {name}"
 
 
 def _components(linked: Bool[Tensor, "feature feature"], there: Bool[Tensor, " feature"]) -> list[list[int]]:

@@ -27,8 +27,8 @@ TOGETHER = ("independent", "correlated", "anticorrelated")
 class Batch(NamedTuple):
     """x: inputs of every setting and seed. weight: what each counts in the loss (None: all alike)."""
 
-    x: Float[Tensor, "setting seed example feature"]
-    weight: Float[Tensor, "setting seed example"] | None = None
+    x: Float[Tensor, "#setting #seed example feature"]
+    weight: Float[Tensor, "#setting #seed example"] | None = None
 
 
 @dataclass(frozen=True, eq=False)

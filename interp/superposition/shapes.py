@@ -85,7 +85,7 @@ def shape_counts(
     rows: list[dict[str, Any]] = []
     for n_features, n_hidden in sizes:
         equal = torch.ones(len(given), n_features, device=where)
-        words = f"{n_features} features in {n_hidden} dimensions"
+        words = f"{n_features} features in {n_hidden} dimension{'s' if n_hidden > 1 else ''}"
         found = optimise(kind, Draws(density, n_features), equal, n_hidden, seeds, settings, words)
         rows += _rows(found, f"{n_features} in {n_hidden}", given)
     return ShapeCounts(

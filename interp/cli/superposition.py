@@ -1,0 +1,247 @@
+"""More features than dimensions: the toy models of Elhage et al. 2022, trained here.
+
+Try:
+    interp superposition                     all studies, a few minutes
+    interp superposition --study phase       phase diagrams
+    interp superposition --study sweep --n-features 5 --n-hidden 2
+    interp superposition --study geometry --size paper    400 features
+    interp superposition --study computation --sparsity 0 0.9 0.99
+
+    sweep        more features as sparsity grows; linear and ReLU models
+    phase        importance x sparsity, beside closed forms
+    geometry     plateaus of dimensions per feature, and polytopes
+    correlated   features that come together, or exclude each other
+    privileged   neurons for features, with a ReLU hidden layer
+    computation  |x| of more features than neurons can serve one by one
+
+Needs no model and no data. The figures can be set beside the paper's; interrupted, the same command goes on with the
+next step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+from rich.console import Console
+from rich.text import Text
+
+from interp import superposition
+from interp.cli.answering import NOT_SETTINGS, Maybe, Several, as_table
+from interp.errors import InputError
+from interp.models import resolve_device
+from interp.results import Result
+from interp.runs import Run, open_run
+from interp.viz import Report
+
+Study = Literal["all", "sweep", "phase", "geometry", "correlated", "privileged", "computation"]
+TITLE = "Toy models of superposition"
+SIZED = ("n_features", "n_hidden", "sparsity", "importance")
+TAKES = {
+    "sweep": SIZED,
+    "phase": (),
+    "geometry": ("n_features", "n_hidden", "sparsity"),
+    "correlated": ("n_features", "n_hidden", "sparsity"),
+    "privileged": SIZED,
+    "computation": SIZED,
+}
+"""Which options decide what a study trains."""
+
+
+@dataclass(frozen=True)
+class Config:
+    """Options of `interp superposition`."""
+
+    study: Study = "all"
+    """What to ask."""
+    size: Literal["quick", "paper"] = "quick"
+    """paper: as many features as there, finer grids and more starts; an hour or so for all studies."""
+    n_features: Maybe[int] = None
+    """Features of one study's models (default: each study's own)."""
+    n_hidden: Maybe[int] = None
+    """Hidden dimensions, or neurons."""
+    sparsity: Several[float] = ()
+    """Shares of inputs without a feature, from 0 to below 1."""
+    importance: Maybe[float] = None
+    """Each feature weighs so many times the one before it in the loss."""
+    n_seeds: Maybe[int] = None
+    """Models of each setting, from different starts on different inputs."""
+    n_steps: Maybe[int] = None
+    """Steps of training."""
+    seed: int = 0
+    """The first seed."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    out: str = "runs"
+    """The directory under which run directories are made, OUT/superposition/<time>-<hash of the settings>/."""
+    fresh: bool = False
+    """Start a run of its own, even where an interrupted one of the same settings could go on."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One result: its heading, what it asks (a sentence), and how it is computed from the options it takes."""
+
+    study: str
+    title: str
+    about: str
+    compute: Callable[..., Result]
+    quick: Mapping[str, Any]
+    paper: Mapping[str, Any]
+
+
+STEPS = {
+    "first_figure": Step(
+        "sweep",
+        "Five features in two dimensions",
+        "The sparser the features, the more of them are represented, at the price of interference.",
+        superposition.train,
+        {"n_features": 5, "n_hidden": 2, "sparsity": [0.0, 0.7, 0.8, 0.9, 0.97], "importance": 0.9, "n_steps": 2000},
+        {"n_features": 5, "n_hidden": 2, "sparsity": [0.0, 0.7, 0.8, 0.9, 0.97], "importance": 0.9, "n_seeds": 16},
+    ),
+    "relu": Step(
+        "sweep",
+        "The ReLU output model by sparsity",
+        "Twenty features of falling importance in five dimensions.",
+        superposition.train,
+        {},
+        {"n_features": 80, "n_hidden": 20, "importance": 0.9, "n_steps": 10_000, "batch_size": 512},
+    ),
+    "linear": Step(
+        "sweep",
+        "The linear model",
+        "The control: at any sparsity it keeps the most important features and no others, as principal components.",
+        superposition.train,
+        {"model": "linear", "n_steps": 2000},
+        {"model": "linear", "n_features": 80, "n_hidden": 20, "importance": 0.9, "n_steps": 10_000},
+    ),
+    "phase_2_1": Step(
+        "phase",
+        "Phases of two features in one dimension",
+        "What becomes of the second feature, by its importance and the density of both.",
+        superposition.phase_diagram,
+        {"n_features": 2},
+        {"n_features": 2, "sparsity": 40, "importance": 40, "n_seeds": 10, "n_steps": 1500},
+    ),
+    "phase_3_2": Step(
+        "phase",
+        "Phases of three features in two dimensions",
+        "What becomes of the third feature, by its importance and the density of all.",
+        superposition.phase_diagram,
+        {"n_features": 3, "sparsity": 13, "importance": 13},
+        {"n_features": 3, "sparsity": 30, "importance": 30, "n_seeds": 10, "n_steps": 1500},
+    ),
+    "geometry": Step(
+        "geometry",
+        "Plateaus of dimensions per feature",
+        "Many equal features in few dimensions.",
+        superposition.feature_geometry,
+        {},
+        {"n_features": 400, "n_hidden": 30, "n_steps": 6000},
+    ),
+    "shapes": Step(
+        "geometry",
+        "Shapes of a few features",
+        "Which polytopes form when only a few equal features share a few dimensions, from many starts.",
+        superposition.shape_counts,
+        {"n_seeds": 8},
+        {"n_seeds": 32, "n_steps": 4000},
+    ),
+    "correlated": Step(
+        "correlated",
+        "Correlated and anticorrelated features",
+        "Who shares a dimension with whom.",
+        superposition.correlated_features,
+        {"n_seeds": 8, "sparsity": [0.6, 0.8, 0.9]},
+        {"n_seeds": 32, "n_steps": 4000},
+    ),
+    "privileged": Step(
+        "privileged",
+        "A privileged basis",
+        "A ReLU in the hidden layer makes neurons stand for features; a linear hidden layer has no reason to.",
+        superposition.privileged_basis,
+        {"n_steps": 2000},
+        {"n_seeds": 10, "n_steps": 10_000},
+    ),
+    "computation": Step(
+        "computation",
+        "Computation in superposition",
+        "A hidden layer that computes |x| of more features than it has pairs of neurons.",
+        superposition.absolute_values,
+        {"n_steps": 3000},
+        {"n_features": 100, "n_hidden": 40, "n_steps": 10_000, "batch_size": 512},
+    ),
+}
+
+
+def main(config: Config, console: Console | None = None) -> int:
+    """Train what is asked, print a table of each result, keep everything in a run with its report."""
+    console = console or Console()
+    resolve_device(config.device)
+    steps = _chosen(config)
+    settings = {name: value for name, value in asdict(config).items() if name not in NOT_SETTINGS}
+    shown: dict[str, pd.DataFrame] = {}
+    with open_run("superposition", settings, root=config.out, resume=not config.fresh) as run:
+        for name, step in steps.items():
+            found = run.step(name, lambda step=step: step.compute(**_options(step, config)))  # type: ignore[misc]
+            shown[name] = _table(found)
+            console.print(Text(step.title, style="bold"), soft_wrap=True)
+            console.print(as_table(shown[name]))
+            for note in _notes(found):
+                _say(console, note)
+            console.print()
+        path = report(run, steps, shown)
+    _say(console, f"results: {run.directory}")
+    _say(console, f"report:  {path}")
+    return 0
+
+
+def _chosen(config: Config) -> dict[str, Step]:
+    """The steps of the study; refuses options that it does not take."""
+    given = [name for name in SIZED if getattr(config, name) not in (None, ())]
+    takes = TAKES.get(config.study, ())
+    for name in given:
+        if name not in takes:
+            having = ", ".join(study for study, names in TAKES.items() if name in names)
+            raise InputError(f"--{name.replace('_', '-')} needs a --study that takes it: {having}")
+    steps = {name: step for name, step in STEPS.items() if config.study in ("all", step.study)}
+    if given:  # a size of the user's own replaces the ones that a study shows side by side
+        steps = {name: step for name, step in steps.items() if name not in ("first_figure", "shapes")}
+    return steps
+
+
+def _options(step: Step, config: Config) -> dict[str, Any]:
+    """What a step is computed with: its own size, changed where the user said so."""
+    own = dict(step.paper if config.size == "paper" else step.quick)
+    if "model" in step.quick:
+        own["model"] = step.quick["model"]
+    told = {name: getattr(config, name) for name in (*SIZED, "n_seeds", "n_steps")}
+    told = {
+        name: list(value) if name == "sparsity" else value for name, value in told.items() if value not in (None, ())
+    }
+    return own | told | {"seed": config.seed, "device": config.device}
+
+
+def _table(found: Result) -> pd.DataFrame:
+    return found.phases() if hasattr(found, "phases") else found.table()  # type: ignore[attr-defined]
+
+
+def _notes(found: Result) -> list[str]:
+    return list(getattr(found, "notes", []))
+
+
+def report(run: Run, steps: Mapping[str, Step], shown: Mapping[str, pd.DataFrame]) -> Path:
+    """One section a step: what it asks, what was found, its table, its figures."""
+    page = Report(TITLE, "After Elhage et al. 2022, Toy Models of Superposition")
+    for name, found in run.results().items():
+        step = steps[name]
+        page.section(step.title, "\n\n".join([step.about, *_notes(found)]))
+        page.add(shown[name], caption=f"{step.title}, in numbers.").add(found)
+    return page.write(run.path("report.html"))
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
