@@ -38,11 +38,12 @@ COLUMNS = {"q": KEY, "k": QUERY, "v": WRITES}
 
 
 class VirtualWeights(Result):
-    """singular_value [line, direction] of the virtual weights and, in the mean, of the controls, 95 % of which are between
-    singular_value_low and singular_value_high. score: their composition score; control_score [draw]. standing [end,
-    word]: how far the words of the singular directions stand out. pair [pair]: the largest entries over the whole
-    vocabulary, in standard deviations of all entries. own_token, control_own_token: share of tokens that are the
-    largest column of their row.
+    """singular_value [line, direction] of the virtual weights and, in the mean, of the controls, 95 % of which are
+    between singular_value_low and singular_value_high. score: their composition score; control_score [draw].
+
+    standing [end, word]: how far the words of the singular directions stand out. pair [pair]: the largest entries over
+    the whole vocabulary, in standard deviations of all entries. own_token, control_own_token: share of tokens that are
+    the largest column of their own row.
     """
 
     kind: ClassVar[str] = "virtual_weights"

@@ -1,0 +1,60 @@
+"""Hinton diagrams of weights: the numbers, the toy that copies, what cannot be shown."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import interp
+from interp.errors import InputError
+from interp.heads.matrices.vocabulary import Vocabulary
+from interp.heads.weights import folded_heads
+from interp.results import load
+from tests.tiny_models import tiny
+
+
+def test_a_copying_head_raises_what_it_attends_to_and_nothing_else() -> None:
+    found = interp.heads.hinton(interp.load_model("toy/induction"), "1.0", "OV", words=list(range(6)))
+    weights = found.values["weights"].data
+    assert (weights.argmax(1) == torch.arange(6)).all()
+    assert (weights.diagonal() > 5 * (weights - weights.diagonal().diag()).abs().max()).all()
+
+
+def test_between_words_it_is_the_whole_vocabulary_matrix() -> None:
+    model = tiny("llama")
+    found = interp.heads.hinton(model, "1.2", "OV", words=["w7", "w30", "w5"])
+    weights, vocabulary = folded_heads(model, 1), Vocabulary(model)
+    whole = vocabulary.read_rows @ weights.W_V[2] @ weights.W_O[2] @ vocabulary.written_rows.T
+    places = [vocabulary.ids.tolist().index(token) for token in (7, 30, 5)]
+    torch.testing.assert_close(found.values["weights"].data, whole[places][:, places], rtol=1e-4, atol=1e-4)
+    assert found.values["weights"].axis("reads").labels == ("w7", "w30", "w5")
+
+
+@pytest.mark.parametrize(("part", "matrix"), [("1.2", "OV"), ("1.2", "QK"), ("m1", "W_in"), ("m1", "W_out")])
+def test_the_corner_with_most_weight(part: str, matrix: str, tmp_path: object) -> None:
+    found = interp.heads.hinton(tiny("llama"), part, matrix, n=6)
+    (whole,) = (one.factored.whole for one in interp.heads.matrices.parts.matrices_of(tiny("llama"), part, matrix))
+    shown = found.values["weights"]
+    rows, columns = ([int(label) for label in axis.labels] for axis in shown.axes)
+    torch.testing.assert_close(shown.data, whole[rows][:, columns])
+    left_out = [i for i in range(len(whole)) if i not in rows]
+    assert whole[rows].norm(dim=1).min() >= whole[left_out].norm(dim=1).max()
+    assert float(found.values["share"].data) == pytest.approx(float(shown.data.pow(2).sum() / whole.pow(2).sum()))
+    assert load(found.save(tmp_path / "found")).equal(found)  # type: ignore[operator]
+    assert len(found.figure().data) == 3
+
+
+@pytest.mark.parametrize(
+    ("part", "matrix", "options", "message"),
+    [
+        ("m1", "W_in", {"words": ["w7"]}, "neurons on one side"),
+        ("1.2", "OV", {"words": ["no such word"]}, "no single token"),
+        ("1.2", "OV", {"words": [100]}, "no token id below 100"),
+        ("1.2", "OV", {"words": ["w1"]}, "no single token"),
+        ("1.2", "OV", {"n": 200}, "from 1 to 80"),
+        ("1.2", "W_in", {}, "there is no matrix of these parts 'W_in'"),
+    ],
+)
+def test_mistakes_are_one_sentence(part: str, matrix: str, options: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        interp.heads.hinton(tiny("llama"), part, matrix, **options)  # type: ignore[arg-type]
