@@ -30,6 +30,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "circuit ground-truth": ("interp.cli.circuit_ground_truth", "how well do methods find known circuits?"),
     "probe": ("interp.cli.probe", "what can be read from each layer? probes with their controls"),
     "similarity": ("interp.cli.similarity", "how alike are the representations of layers, or of two models?"),
+    "weights": ("interp.cli.weights", "which words do weights read and write, and is it chance?"),
+    "weights eigen": ("interp.cli.weight_eigen", "along how many directions does a head copy?"),
+    "weights virtual": ("interp.cli.weight_virtual", "what a head makes of an earlier one"),
+    "weights graph": ("interp.cli.weight_graph", "which heads compose, by their weights?"),
+    "weights hinton": ("interp.cli.weight_hinton", "a weight matrix, square by square"),
+    "weights in-context": ("interp.cli.weight_in_context", "weights with their actual inputs"),
     "superposition": ("interp.cli.superposition", "train toy models that hold more features than dimensions"),
     "look": ("interp.cli.look", "see attention, lens and attribution of one prompt at once"),
     "reproduce": ("interp.cli.reproduce", "run a published experiment and write its report"),
@@ -37,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("interp.cli.runs", "list, show and compare runs"),
 }
 """Name of each command, of one word or two: its module, and what it does in one line."""
-FIRST = {"heads": "scores", "circuit": "find", "tuned-lens": "train"}
+FIRST = {"heads": "scores", "circuit": "find", "tuned-lens": "train", "weights": "svd"}
 """Commands with further ones under them: another name of the command itself."""
 
 PROGRAM = Program(

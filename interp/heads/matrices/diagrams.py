@@ -51,9 +51,9 @@ def hinton(
     """One matrix of a head or MLP ("OV", "QK", "W_in", "W_gate", "W_out") as squares.
 
     words: tokens (" red", with its space, or ids) between which OV or QK is shown; without them the n rows and n
-    columns with the largest norms in the model's own basis. offset: how many tokens before the query the key lies, which QK
-    depends on in a rotary model. Raises InputError for parts and matrices that the model does not have, words that are
-    no single token, and diagrams of more than 80 rows.
+    columns with the largest norms in the model's own basis. offset: how many tokens before the query the key lies,
+    which QK depends on in a rotary model. Raises InputError for parts and matrices that the model does not have, words
+    that are no single token, and diagrams of more than 80 rows.
     """
     started = datetime.now()
     stated = checked_offset(model, offset) if matrix == "QK" or offset else None

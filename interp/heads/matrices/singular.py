@@ -29,8 +29,8 @@ from interp.models import identity
 from interp.results import Axis, Plot, Result, Values
 from interp.runs import progress, provenance
 
-MAX_WORD_PLOTS = 16
-"""Matrices whose words are drawn; `words` has them for all."""
+MAX_WORD_PLOTS, MAX_ROWS = 12, 36
+"""Matrices whose words are drawn, the best; `words` has them for all. Sides up to which each has a row of its own."""
 
 
 class SingularDirections(Result):
@@ -38,9 +38,10 @@ class SingularDirections(Result):
 
     concentration: how far the first words of a direction stand out of the vocabulary, in standard deviations, at the
     better of its ends. control, control_high [side]: its mean and 95th percentile over directions of random matrices;
-    above_chance: concentration less that mean, over their standard deviation. coherence: mean cosine between those
-    words without the direction; control_coherence [side]. singular_value, share [matrix, direction]: and its share of
-    the squared norm. Under the name of each matrix: standing [end, word] of its words, which `words` writes out.
+    above_chance: concentration less that mean, over their standard deviation; best [side]: the largest of each side.
+    coherence: mean cosine between those words without the direction; control_coherence [side]. singular_value, share
+    [matrix, direction]: and its share of the squared norm. Under the name of each matrix: standing [end, word] of its
+    words, which `words` writes out.
     """
 
     kind: ClassVar[str] = "singular_directions"
@@ -178,10 +179,19 @@ def _result(
         words = {side: (own, ends) for side, (own, _) in one.sides.items()}
         chance = {side: (drawn.example, control) for side, (_, drawn) in one.sides.items()}
         values[matrix.name], texts[matrix.name] = words_values(vocabulary, [words, chance])
-    plots = [_overview(settings["n_random"])]
-    plots += [words_plot(matrix, settings["offset"]) for matrix in matrices[:MAX_WORD_PLOTS]]
+    above = values["above_chance"].data
+    values["best"] = Values(above.amax(1), axes[:1], "SD of random directions")
+    told = _most_readable(matrices, dict(zip(sides, above.amax(1).tolist())))
+    plots = [_overview(settings["n_random"]) if len(sides) <= MAX_ROWS else _ranking(settings["n_random"])]
+    plots += [words_plot(matrix, settings["offset"]) for matrix in told]
     settings = settings | {"norms": "folded", "sides": {m.name: list(m.sides) for m in matrices}}
     return SingularDirections(values=values, settings=settings, provenance=source, plots=tuple(plots), texts=texts)
+
+
+def _most_readable(matrices: list[WeightMatrix], best: dict[str, float]) -> list[WeightMatrix]:
+    """Those whose words are drawn, in the order they were asked for."""
+    order = sorted(matrices, key=lambda matrix: -max(best[f"{matrix.name} {side}"] for side in matrix.sides))
+    return [matrix for matrix in matrices if matrix in order[:MAX_WORD_PLOTS]]
 
 
 def _overview(n_random: int) -> Plot:
@@ -195,4 +205,17 @@ def _overview(n_random: int) -> Plot:
         f"directions of {n_random} random matrices give, in their standard deviations; within 2 is chance.",
         caveat="Words that stand out need have nothing in common, and a direction may matter without a word for it.",
         options={"zero_centred": True, "colour_label": "above random (SD)", "colour_limit": 8},
+    )
+
+
+def _ranking(n_random: int) -> Plot:
+    return Plot(
+        "bars",
+        "best",
+        x="side",
+        title="Matrices whose words stand out most",
+        caption="How far the words of the best singular direction of each side of a matrix stand out of the "
+        f"vocabulary, above what directions of {n_random} random matrices give, in their standard deviations.",
+        caveat="The best of several directions: by chance alone it is about 1 to 2.",
+        options={"n_most": 30, "y_label": "above random (SD)"},
     )

@@ -1,0 +1,68 @@
+"""Along how many directions does a head copy or match? The whole spectrum of its OV and QK circuits.
+
+Try:
+    interp weights eigen                      the heads with the largest scores
+    interp weights eigen 18.6 16.0 --offset 1
+    interp weights eigen 18.6 --space stream  weights alone, no vocabulary
+    interp weights eigen --model toy/induction
+
+Right in the complex plane: what goes in comes out (copying, matching); left: its opposite (Elhage et al. 2021). In
+grey the same circuit with what it gives turned at random. `interp heads eigenvalues` sums up every head of a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from interp import heads
+from interp.cli.answering import Answer, Options, Several, answering
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Options of `interp weights eigen`."""
+
+    heads: Annotated[
+        Several[str], tyro.conf.Positional, tyro.conf.arg(metavar="[HEAD ...]", help_behavior_hint="")
+    ] = ()
+    """Heads, as 18.6 (default: those whose OV circuit has the largest eigenvalue scores by size)."""
+    circuits: Several[str] = ()
+    """OV (what a head does with what it attends to), QK (what it attends to); default: both."""
+    space: Literal["vocabulary", "stream"] = "vocabulary"
+    """From words to words, or the weights between directions of the stream alone."""
+    offset: int = 0
+    """For QK in rotary models: how many tokens before the query the key lies (0: without rotation)."""
+    n_random: int = 20
+    """Random turns of each circuit."""
+    best: int = 6
+    """Without heads: how many are shown."""
+
+
+def main(config: Config, console: Console | None = None) -> int:
+    """Decompose, print the scores beside those of turned circuits, keep everything in a run."""
+    with answering("weights-eigen", config, title=f"Spectra of heads of {config.model}", console=console) as a:
+        chosen = list(config.heads) or _best(a, config.best)
+        found = a.step(
+            "spectra",
+            lambda: heads.decompose(
+                a.model,
+                chosen,
+                config.circuits or None,
+                space=config.space,
+                offset=config.offset,
+                n_random=config.n_random,
+                seed=config.seed,
+            ),
+        )
+        a.show(found.summary(), "sum of eigenvalues over sum of sizes, beside 95 % of the turned circuits'")
+    return 0
+
+
+def _best(answer: Answer, n: int) -> list[str]:
+    found = answer.step("scores", lambda: heads.eigenvalue_scores(answer.model, "OV"))
+    best = found.sel(circuit="OV").top(n)
+    return [f"{layer}.{head}" for layer, head in zip(best["layer"], best["head"])]

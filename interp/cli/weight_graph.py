@@ -1,0 +1,52 @@
+"""Which heads compose? A graph of the earlier heads that later ones read with their queries, keys and values.
+
+Try:
+    interp weights graph --offset 1
+    interp weights graph --kinds k --max-edges 30
+    interp weights graph --model toy/induction
+
+An edge passes two tests: above what the same two heads score with the stream between them rotated at random, and
+above what both of them do with other heads. Weights only: no prompt is run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rich.console import Console
+
+from interp import heads
+from interp.cli.answering import Options, answering
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """Options of `interp weights graph`."""
+
+    kinds: tuple[str, ...] = ("q", "k", "v")
+    """Into queries, keys, values."""
+    offset: int = 0
+    """For q and k in rotary models: how many tokens before the query the key lies (0: without rotation)."""
+    level: float = 0.05
+    """Of both tests, over all pairs of heads."""
+    max_edges: int = 60
+    """Edges that are drawn, the strongest."""
+    top: int = 12
+    """Rows of the printed table."""
+
+
+def main(config: Config, console: Console | None = None) -> int:
+    """Score all pairs, print the strongest edges, keep everything in a run."""
+    with answering("weights-graph", config, title=f"Heads of {config.model} that compose", console=console) as a:
+        found = a.step(
+            "graph",
+            lambda: heads.composition_graph(
+                a.model, config.kinds, offset=config.offset, level=config.level, max_edges=config.max_edges
+            ),
+        )
+        a.show(found.counts(), f"pairs of heads that pass each test at level {config.level:g}")
+        if len(edges := found.edges(config.top)):
+            a.show(edges, "strongest edges (over: standard deviations)")
+        else:
+            a.say("no pair of heads passes both tests")
+    return 0

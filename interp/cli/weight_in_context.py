@@ -1,0 +1,94 @@
+"""Which directions of a weight matrix do anything on real text? The weights with the inputs that they really get.
+
+Try:
+    interp weights in-context 18.6 OV
+    interp weights in-context m20 W_out --text my_texts/
+    interp weights in-context 18.6 QK --offset 1
+    interp weights in-context 1.0 OV --model toy/induction
+
+Beside the share of each singular direction in the weights: its share in what the matrix makes of its actual inputs,
+and, for OV, in what the head writes after attention; and the places in the text that are furthest along it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from torch import Tensor
+
+from interp import heads
+from interp.cli.answering import Answer, Options, answering
+from interp.cli.fitting import fitting_length
+from interp.cli.passages import ENGLISH, RANDOM
+from interp.errors import InputError
+from interp.heads.matrices.parts import matrices_of
+from interp.tasks.english_texts import english_documents, passage_tokens
+from interp.tasks.repetition import repeated_random_tokens
+
+MESSAGES = "presidents' messages"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(Options):
+    """Options of `interp weights in-context`."""
+
+    part: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help_behavior_hint="")]
+    """A head, as 18.6, or an MLP, as m5."""
+    matrix: Annotated[str, tyro.conf.Positional, tyro.conf.arg(help_behavior_hint="")]
+    """OV or QK of a head; W_in, W_gate or W_out of an MLP."""
+    text: str = ENGLISH
+    """english: presidents' messages, fetched once (random where the model has no tokenizer);
+    random: random tokens, repeated once; or a .txt file or a folder of them, each one text."""
+    n: int = 40
+    """Passages, each out of another text."""
+    n_tokens: int = 128
+    """Tokens of each passage, or as many as fit."""
+    offset: int = 0
+    """For QK in rotary models: how many tokens before the query the key lies (0: without rotation)."""
+    bos: bool = False
+    """Begin every passage with the BOS token."""
+    directions: int = 4
+    """Directions told with the places that are furthest along them."""
+
+
+def main(config: Config, console: Console | None = None) -> int:
+    """Run the text, print what the directions carry and where, keep everything in a run."""
+    title = f"{config.part} {config.matrix} of {config.model} in context"
+    with answering("weights-in-context", config, title=title, console=console) as a:
+        matrices_of(a.model, config.part, config.matrix, config.offset)  # a mistake is told before texts are read
+        prompts = _prompts(a, config)
+        found = a.step(
+            "in_context",
+            lambda: heads.weights_in_context(
+                a.model,
+                config.part,
+                config.matrix,
+                prompts,
+                offset=config.offset,
+                n=config.directions,
+                seed=config.seed,
+            ),
+        )
+        a.say(f"{found.settings['n_tokens']} tokens; {found.settings['n_left_out']} outliers are left out")
+        a.show(found.summary(), "singular directions, largest first, that carry half and 90 %")
+        a.show(found.examples(2), "places furthest along the directions that carry most")
+    return 0
+
+
+def _prompts(answer: Answer, config: Config) -> Tensor:
+    """Passages of the text, or random tokens; says what they are."""
+    model, n = answer.model, config.n
+    n_tokens = fitting_length(model, config.n_tokens, n_repeats=1)
+    if config.text == RANDOM or (config.text == ENGLISH and model.tokenizer is None):
+        half = max(1, (n_tokens - int(config.bos)) // 2)
+        answer.say(f"{n} prompts of {half} random tokens, repeated once")
+        return repeated_random_tokens(model, n, half, config.seed, config.bos)
+    if model.tokenizer is None:
+        raise InputError(f"{model.cfg.model_name} has no tokenizer, so it reads no text; use --text {RANDOM}")
+    source = None if config.text == ENGLISH else config.text
+    n = n if source is None else min(n, sum(1 for _ in english_documents(source)))
+    answer.say(f"{n} passages of {n_tokens} tokens out of {source or MESSAGES}")
+    return passage_tokens(model, n, n_tokens, seed=config.seed, prepend_bos=config.bos, source=source)

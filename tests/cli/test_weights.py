@@ -1,0 +1,83 @@
+"""`interp weights`, `eigen`, `virtual`, `graph`, `hinton`, `in-context` on the hand-built model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.asking import Ask, results_of, rows_under
+
+
+def test_heads_are_looked_through_and_the_best_are_told(ask: Ask, tmp_path: Path) -> None:
+    out = ask("weights", "--n", 2, "--words", 1, "--n-random", 3, "--best", 2)
+    assert "4 heads looked through; shown are " in out
+    assert len(rows_under(out, "directions whose words")) >= 4
+    assert "of which" in out
+    assert sorted(results_of(tmp_path, "weights")) == ["all_heads", "directions"]
+
+
+def test_parts_are_shown_as_asked(ask: Ask, tmp_path: Path) -> None:
+    ask("weights svd", "--parts", "1.0", "--matrices", "OV", "--n", 2, "--words", 1, "--n-random", 3)
+    found = results_of(tmp_path, "weights")
+    assert list(found) == ["directions"]
+    assert found["directions"].values["share"].axis("matrix").labels == ("1.0 OV",)
+
+
+def test_spectra_of_the_heads_that_copy_most(ask: Ask, tmp_path: Path) -> None:
+    out = ask("weights eigen", "--best", 1, "--circuits", "OV", "--n-random", 5)
+    (row,) = rows_under(out, "sum of eigenvalues")
+    assert row[:3] == ["1.0", "OV", "1"]
+    assert sorted(results_of(tmp_path, "weights-eigen")) == ["scores", "spectra"]
+
+
+def test_virtual_weights_match_words_with_themselves(ask: Ask, tmp_path: Path) -> None:
+    out = ask("weights virtual", "0.0", "1.0", "--n", 2, "--words", 1, "--pairs", 3)
+    assert "words that are the largest entry of their own row: 100.0%" in out
+    assert len(rows_under(out, "largest entries")) == 3
+    assert list(results_of(tmp_path, "weights-virtual")) == ["virtual"]
+
+
+def test_the_graph_counts_its_tests(ask: Ask, tmp_path: Path) -> None:
+    out = ask("weights graph", "--kinds", "k", "v")
+    assert [row[0] for row in rows_under(out, "pairs of heads that pass")] == ["k", "v"]
+    assert results_of(tmp_path, "weights-graph")["graph"].settings["kinds"] == ["k", "v"]
+
+
+def test_a_diagram_between_words_and_of_the_largest_weights(ask: Ask, tmp_path: Path) -> None:
+    out = ask("weights hinton", "1.0", "OV", "--words", 0, 1, 2, "--top", 2)
+    assert len(rows_under(out, "largest weights")) == 2
+    assert results_of(tmp_path, "weights-hinton")["diagram"].settings["words"] == ["0", "1", "2"]
+    assert "of the squared norm" in ask("weights hinton", "1.0", "QK", "--n", 4, "--out", tmp_path / "more")
+
+
+def test_weights_with_their_inputs(ask: Ask, tmp_path: Path) -> None:
+    out = ask("weights in-context", "1.0", "OV", "--n", 3)
+    assert "random tokens, repeated once" in out
+    lines = [" ".join(row) for row in rows_under(out, "singular directions, largest first")]
+    assert [line.split("  ")[0].rstrip("0123456789 ") for line in lines] == [
+        "weights alone",
+        "given the inputs",
+        "after attention",
+        "best directions",
+    ]
+    assert results_of(tmp_path, "weights-in-context")["in_context"].settings["matrix"] == "1.0 OV"
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "message"),
+    [
+        ("weights", ["--parts", "9.9"], "layer 9 of 'pattern' does not exist"),
+        ("weights", ["--parts", "m0"], "has no MLP"),
+        ("weights", ["--parts", "1.0", "--matrices", "W_in"], "there is no matrix of these parts 'W_in'"),
+        ("weights", ["--parts", "1.0", "--offset", 2], "rotary positions only"),
+        ("weights eigen", ["1.0", "--circuits", "OVV"], "did you mean 'OV'"),
+        ("weights virtual", ["1.0", "0.0"], "name an earlier layer"),
+        ("weights graph", ["--kinds", "z"], "there is no kind of composition 'z'"),
+        ("weights hinton", ["1.0", "OV", "--words", "99"], "no token id below"),
+        ("weights in-context", ["1.0", "OV", "--text", "my.txt"], "has no tokenizer, so it reads no text"),
+        ("weights sdv", [], "did you mean 'svd'"),
+    ],
+)
+def test_mistakes_are_one_sentence(command: str, options: list[object], message: str, ask: Ask) -> None:
+    assert message in ask(command, *options, code=2)
