@@ -29,6 +29,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "circuit": ("interp.cli.circuit", "find the edges that carry it, and judge them against random circuits"),
     "circuit ground-truth": ("interp.cli.circuit_ground_truth", "how well do methods find known circuits?"),
     "probe": ("interp.cli.probe", "what can be read from each layer? probes with their controls"),
+    "probe erase": ("interp.cli.probe_erase", "is it used? answers after erasure (LEACE, INLP)"),
+    "probe steer": ("interp.cli.probe_steer", "do answers turn along a probe's direction?"),
+    "probe align": ("interp.cli.probe_align", "a subspace whose exchange exchanges the answers (DAS)"),
     "similarity": ("interp.cli.similarity", "how alike are the representations of layers, or of two models?"),
     "weights": ("interp.cli.weights", "which words do weights read and write, and is it chance?"),
     "weights eigen": ("interp.cli.weight_eigen", "along how many directions does a head copy?"),
@@ -43,7 +46,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "runs": ("interp.cli.runs", "list, show and compare runs"),
 }
 """Name of each command, of one word or two: its module, and what it does in one line."""
-FIRST = {"heads": "scores", "circuit": "find", "tuned-lens": "train", "weights": "svd"}
+FIRST = {"heads": "scores", "circuit": "find", "tuned-lens": "train", "weights": "svd", "probe": "fit"}
 """Commands with further ones under them: another name of the command itself."""
 
 PROGRAM = Program(

@@ -1,0 +1,85 @@
+"""Does the model use what a probe finds? Erase it from the stream of held-out prompts, and see what becomes of answers.
+
+Try:
+    interp probe erase                    number of a subject, LEACE and INLP
+    interp probe erase --task tense --layers 5 10 15 --random 50
+    interp probe erase --task pos --methods leace
+    interp probe erase --task number --position subject
+    interp probe erase --data my.jsonl --answers good=yes bad=no
+
+LEACE takes out the least that makes all class means equal; INLP the directions of one probe after another. Beside them
+random directions are taken out, as many, and random directions that move states as far; unrelated text shows the side
+effects, and probes learnt anew what is left of the property.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+from rich.console import Console
+
+from interp import probing
+from interp.cli.answering import answering
+from interp.cli.causal_probing import CausalOptions, causal_examples, question, tell, with_interval
+from interp.probing.causal.amnesia import CONTROLS, AmnesicResult
+from interp.probing.causal.erasing import BEFORE, METHODS
+
+
+@dataclass(frozen=True)
+class Config(CausalOptions):
+    """Options of `interp probe erase`."""
+
+    methods: tuple[str, ...] = ("leace", "inlp")
+    """leace, inlp."""
+    max_rank: int = 16
+    """Directions that inlp takes out at most."""
+
+
+def main(config: Config, console: Console | None = None) -> int:
+    """Erase at every layer, print effects beside random directions, keep everything in a run."""
+    title = f"Is it used? Erasing {config.data or config.task}"
+    with answering("probe-erase", config, title=title, console=console) as a:
+        data = causal_examples(a, config)
+        found = a.step(
+            "amnesic",
+            lambda: probing.amnesic(
+                a.model, data, methods=config.methods, max_rank=config.max_rank, **question(config)
+            ),
+        )
+        tell(a, found)
+        for method in config.methods:
+            unit, name = found.values["effect"].unit, METHODS[method]
+            a.show(_behaviour(found, method), f"{name}: effect on answers ({unit}), beside random directions")
+            a.show(_beside(found, method), f"{name}: KL on unrelated text (nats); accuracy of probes learnt anew")
+    return 0
+
+
+def _behaviour(found: AmnesicResult, method: str) -> pd.DataFrame:
+    values = found.values
+    random = values["random_effect"].sel(method=method).data.mean(-1)
+    columns = {
+        "layer": list(values["effect"].axis("layer").labels),
+        "rank": values["rank"].sel(method=method).data.tolist(),
+        "effect": with_interval(found, "effect", method=method),
+        "random": random[0].tolist(),
+        "as far": random[1].tolist(),
+        "p (as far)": values["p"].sel(method=method, control=CONTROLS[1]).data.tolist(),
+        **({"still right": values["right"].sel(method=method).data.tolist()} if "right" in values else {}),
+    }
+    return pd.DataFrame(columns)
+
+
+def _beside(found: AmnesicResult, method: str) -> pd.DataFrame:
+    values, accuracy = found.values, found.values["accuracy"]
+    text = values["random_text_kl"].sel(method=method).data.mean(-1)
+    columns = {
+        "layer": list(values["effect"].axis("layer").labels),
+        "text KL": with_interval(found, "text_kl", method=method),
+        "random": text[0].tolist(),
+        "as far": text[1].tolist(),
+        "linear before": accuracy.sel(erased=BEFORE, probe="linear").data.tolist(),
+        "after": accuracy.sel(erased=method, probe="linear").data.tolist(),
+        "perceptron after": accuracy.sel(erased=method, probe="perceptron").data.tolist(),
+    }
+    return pd.DataFrame(columns)
