@@ -13,6 +13,7 @@ import pandas as pd
 from interp.errors import InputError, nearest
 from interp.results import notebooks, saving, tables
 from interp.results.axes import Selection, Values, is_single
+from interp.results.homes import import_home
 from interp.results.plain import JSON, plain, same
 from interp.results.plots import Plot, check_plot, narrow_plot
 
@@ -219,12 +220,15 @@ class Result:
 def load(directory: str | Path) -> Result:
     """The result stored in `directory`, `equal` to the one that was saved.
 
-    It comes back as the class of its kind if that class has been imported, otherwise as a plain `Result` that keeps
-    its kind. Nothing is ever imported or executed by name. Raises InputError for a missing or damaged result.
+    It comes back as the class of its kind, with its methods; one of a package that has not been imported comes back as
+    a plain `Result` that keeps its kind. The file names no code: its kind is looked up in the fixed table `HOMES`.
+    Raises InputError for a missing or damaged result.
     """
     path = Path(directory).expanduser()
     description, values = saving.read(path)
     kind = description["kind"]
+    if kind not in KINDS:
+        import_home(kind)
     try:
         result = KINDS.get(kind, Result)(
             values=values,
