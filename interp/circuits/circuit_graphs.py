@@ -25,8 +25,9 @@ MOST_DRAWN = 150
 class CircuitEdges(Result):
     """The edges of a circuit, the largest |score| first.
 
-    values: "score" [edge], and "std" [edge], its standard deviation between prompts; 1 for every edge of a circuit
-    without scores. Edges are named "a3.7 -> m5". `circuit` is the circuit itself.
+    values: "score" [edge], and "std" [edge], its standard deviation between prompts; of a circuit that came without
+    scores (settings["method"] is None) 1 for every edge, which is no score and is not shown as one. Edges are named
+    "a3.7 -> m5". `circuit` is the circuit itself.
     """
 
     kind: ClassVar[str] = "circuit_edges"
@@ -85,7 +86,7 @@ def nodes(circuit: Circuit) -> list[str]:
 
 def _plot(circuit: Circuit, method: str | None, unit: str, task: PromptPairs) -> Plot:
     graph = circuit.graph
-    width = "all edges count alike"
+    width = "the circuit came without scores, so all lines are alike"
     if method is not None:
         width = f"width: size of the score by {method}, mean over {data_name(task)}"
     caption = (
@@ -95,11 +96,14 @@ def _plot(circuit: Circuit, method: str | None, unit: str, task: PromptPairs) ->
     if graph.n_key_value_heads != graph.n_heads:
         caption += " Keys and values that heads share (kv) are nodes; dotted lines lead to the heads that use them."
     caveat = "" if circuit.n_edges <= MOST_DRAWN else f"Only the {MOST_DRAWN} edges with the largest |score| are drawn."
+    if method is None and caveat:
+        caveat = f"Only {MOST_DRAWN} of the edges are drawn."
     if method is not None and method not in EFFECTS:
         caveat = f"Scores by {method} are no effects: widths say little across readers. {caveat}".strip()
     options = {
         "max_edges": MOST_DRAWN,
         "colour_label": f"score ({unit})" if unit else "score",
         "heads_per_group": graph.n_heads // graph.n_key_value_heads,
+        "unscored": method is None,
     }
     return Plot("graph", "score", x="edge", title="The circuit", caption=caption, caveat=caveat, options=options)

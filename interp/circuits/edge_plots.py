@@ -5,7 +5,7 @@ from __future__ import annotations
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.circuits.ablation import data_name
+from interp.circuits.ablation import AblationTuple, data_name
 from interp.results import Plot, Values
 from interp.tasks import PromptPairs
 
@@ -13,21 +13,34 @@ MANY, COLOURED = 1000, 0.99
 """From so many edges on, colours end at this quantile of their sizes."""
 
 
-def plot_of(task: PromptPairs, method: str, at: str, scores: Values, *, effects: bool, some: bool) -> Plot:
+def plot_of(
+    task: PromptPairs,
+    method: str,
+    at: str,
+    scores: Values,
+    *,
+    effects: bool,
+    some: bool,
+    ablation: AblationTuple | None = None,
+) -> Plot:
     """The scores as a matrix; of some edges only, which a matrix would hide, as a graph.
 
-    effects: whether scores estimate effects in the metric's unit. at: the run that edges are changed in.
+    effects: whether scores estimate effects in the metric's unit. at: the run that edges are changed in. ablation: what
+    effects depend on besides the edge.
     """
     if not effects:
         caption = f"Each edge's score by {method}: {scores.description}. Prompts: {data_name(task)}."
         caveat = "No effect: how large a score is says nothing about how much the metric depends on the edge."
         label = "score"
     else:
-        changed = "corrupt in the clean run" if at == "clean" else "clean in the corrupt run"
+        changed = "made corrupt in the clean run" if at == "clean" else "made clean in the corrupt run"
+        if ablation is not None and ablation.value != "counterfactual":
+            changed = f"ablated ({ablation.value}) in the clean run"
         caption = (
-            f"What the {task.metric.name} ({task.metric.unit}) owes to each edge, by {method}: the edge made "
-            f"{changed}, mean over {data_name(task)}."
+            f"What the {task.metric.name} ({task.metric.unit}) owes to each edge, by {method}: the edge {changed}, "
+            f"mean over {data_name(task)}."
         )
+        caption += f" Ablation: {ablation}." if ablation is not None else ""
         caveat = "One edge at a time: edges that stand in for each other go unseen."
         if method != "exact":
             caveat = (

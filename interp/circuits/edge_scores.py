@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.circuits.ablation import AblationTuple, ablation_tuple
 from interp.circuits.circuit import Circuit
 from interp.circuits.edge_plots import plot_of
 from interp.circuits.graph import Graph
@@ -119,7 +120,8 @@ def score_edges(
         eap-ig              gradient averaged over `steps` runs from one prompt's embeddings to the other's
         eap-ig-activations  averaged over `steps` runs in which the edge's writers move, for each layer
         eap-qk-fix          as eap, with new queries and keys put through the softmax exactly
-        exact               the effect itself, a run an edge; give `edges` for some of them
+        exact               the effect itself, a run an edge; give `edges` for some of them, and value="zero" | "mean"
+                            | "resample" for something else on them than what the corrupt prompt has there
         ifr                 how near a writer's output is to what the reader reads; one forward pass, no metric
         edge-pruning        learned masks, the probability that the edge's gate is open
         ugs                 learned masks, the probability that the edge is kept
@@ -161,8 +163,23 @@ def score_edges(
     described["planned_bytes"] = None if planned is None else planned.bytes
     source = provenance(model=identity(model), task=task.describe(), seed=task.seed, started=started)
     values = _values(graph, task, moments, own, other, kept, settings, module)
-    plot = plot_of(task, method, at, values["score"], effects=method in EFFECTS, some=edges is not None)
+    ablation = _ablation(graph, task, at, settings)
+    if method in EFFECTS:
+        described["ablation"] = str(ablation)
+    plot = plot_of(
+        task, method, at, values["score"], effects=method in EFFECTS, some=edges is not None, ablation=ablation
+    )
     return EdgeScores(values=values, settings=described, provenance=source, plots=(plot,))
+
+
+def _ablation(graph: Graph, task: PromptPairs, at: str, settings: Settings) -> AblationTuple:
+    """What the scores depend on besides the edge."""
+    return ablation_tuple(graph, task, _put_on(settings), "noise" if at == "clean" else "denoise", "edges")
+
+
+def _put_on(settings: Settings) -> str:
+    """What an edge carries instead of what the run has there."""
+    return str(settings.options.get("value", "counterfactual"))
 
 
 def _by_prompt(module: Any) -> bool:
@@ -238,7 +255,10 @@ def _values(
 ) -> dict[str, Values]:
     axes = (Axis("writer", graph.writers), Axis("reader", graph.readers))
     unit = getattr(module, "UNIT", task.metric.unit)
-    meaning = getattr(module, "MEANING", "m(clean) - m(edge corrupted), mean over prompts")
+    put_on = _put_on(settings)
+    change = "corrupted" if put_on == "counterfactual" else f"ablated: {put_on}"
+    end = "m(corrupt)" if put_on == "counterfactual" else f"m(all edges ablated: {put_on})"
+    meaning = getattr(module, "MEANING", f"m(clean) - m(edge {change}), mean over prompts")
     there = graph.exists if settings.edges is None else _mask(graph, settings.edges)
 
     def only_edges(data: Tensor) -> Tensor:
@@ -254,7 +274,7 @@ def _values(
     if own:
         clean, corrupt = (own, other) if settings.at == "clean" else (other, own)
         values["clean"] = Values(torch.cat(clean), (examples,), task.metric.unit, "m(clean), per prompt")
-        values["corrupt"] = Values(torch.cat(corrupt), (examples,), task.metric.unit, "m(corrupt), per prompt")
+        values["corrupt"] = Values(torch.cat(corrupt), (examples,), task.metric.unit, f"{end}, per prompt")
     return values
 
 

@@ -7,8 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from interp import circuits
 from interp.circuits import Circuit, CircuitReport, EdgeScores, Graph, memory_plan
+from interp.circuits.circuit import Edge
 from interp.circuits.circuit_graphs import CircuitEdges, circuit_edges
 from interp.circuits.edge_scores import METHODS, SHARES, WITH_STEPS
 from interp.circuits.evaluation import curve_sizes, random_circuits
@@ -28,8 +31,8 @@ SHARE, FEWEST = 0.05, 20
 BY_GRADIENT = ("eap", "eap-ig", "eap-ig-activations", "eap-qk-fix")
 MOST_KEPT = 64
 """Prompts of which single scores are kept, from which stability is measured."""
-MOST_CHECKED = 10
-"""Edges whose exact effect is measured beside their score."""
+MOST_CHECKED, MOST_UNSCORED = 10, 50
+"""Edges whose exact effect is measured beside their score, and edges of a circuit that came without scores."""
 QUICK_STEPS = 3
 QUICK_TESTS = ("equivalence", "sufficiency", "partial_necessity")
 DEFAULT_SHARE = 0.01
@@ -91,7 +94,14 @@ def saved(a: Answer, task: PromptPairs, graph: Graph, path: str) -> CircuitEdges
 
 
 def exactly(a: Answer, task: PromptPairs, edges: CircuitEdges, config: Config) -> EdgeScores:
-    """The exact effect of the strongest edges, a run each: one prompt on which gradients explode can lift an edge."""
+    """The exact effect of the strongest edges, a run each: one prompt on which gradients explode can lift an edge.
+
+    Under the ablation that the circuit is judged by, as far as --at allows: clean activations in the corrupt run are
+    counterfactual. Of a circuit without scores, more edges are measured, since nothing says which are the strongest.
+    """
+    scored = edges.settings["method"] is not None
+    chosen = edges.pairs()[:MOST_CHECKED] if scored else _some(edges.pairs(), config.seed)
+    ablated = {"value": config.value, "seed": config.seed} if config.at == "clean" else {}
     return a.step(
         "exact",
         lambda: circuits.score_edges(
@@ -99,12 +109,18 @@ def exactly(a: Answer, task: PromptPairs, edges: CircuitEdges, config: Config) -
             task,
             "exact",
             at=config.at,
-            edges=edges.pairs()[:MOST_CHECKED],
+            edges=chosen,
             graph=edges.circuit.graph,
             batch_size=config.batch_size,
             memory_budget=config.memory_budget * MEGABYTE,
+            **ablated,
         ),
     )
+
+
+def _some(pairs: list[Edge], seed: int) -> list[Edge]:
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:MOST_UNSCORED]
+    return [pairs[i] for i in order.sort().values.tolist()]
 
 
 def judged(a: Answer, fresh: PromptPairs, circuit: Circuit, scores: EdgeScores | None, config: Config) -> CircuitReport:

@@ -7,11 +7,13 @@ from typing import Any
 import pandas as pd
 
 from interp.circuits import CircuitReport, EdgeScores, Graph
-from interp.circuits.circuit_graphs import CircuitEdges, nodes
+from interp.circuits.circuit_graphs import ARROW, CircuitEdges, nodes
 from interp.circuits.edge_scores import EFFECTS
 from interp.cli.answering import Answer
 from interp.reproduce.published_ioi import heads_by_class, published_nodes
 
+MOST_SHOWN = 10
+"""Edges of a circuit without scores in the table."""
 OVERRATED = 0.1
 """An edge is overrated when its effect is below this share of its score."""
 
@@ -46,9 +48,11 @@ def tell(a: Answer, edges: CircuitEdges, report: CircuitReport, exact: EdgeScore
         if settings["known"] == list(published_nodes()):
             a.show(heads_by_class(nodes(edges.circuit)), "the published heads of GPT-2 small in this circuit")
     table = strongest(edges, exact)
-    source: Any = exact.provenance.task
-    told = f"mean over {source['name']}, n={len(exact.values['clean'].data)}, seed {source['seed']}"
-    a.show(table, f"strongest edges, and what patching each of them alone does ({exact.values['score'].unit}; {told})")
+    a.show(table, _edges_title(edges, exact))
+    a.say(f"exact: {exact_ablation(exact)}")
+    differ = ablations_differ(edges, exact, report)
+    if differ:
+        a.say(differ)
     warning = overrated(table, edges.settings["method"])
     if warning:
         a.say(warning)
@@ -98,8 +102,43 @@ def sizes_table(report: CircuitReport) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _edges_title(edges: CircuitEdges, exact: EdgeScores) -> str:
+    alone = f"what ablating each of them alone does ({exact.values['score'].unit})"
+    if edges.settings["method"] is not None:
+        return f"strongest edges, and {alone}"
+    n, size = int((~exact.score.isnan()).sum()), edges.circuit.n_edges
+    of = f"all {size} edges" if n == size else f"{n} of the {size} edges, drawn at random"
+    return f"strongest edges (largest exact effects among {of}: the circuit came without scores), and {alone}"
+
+
+def exact_ablation(exact: EdgeScores) -> str:
+    """What exact effects depend on besides the edge: the whole model is run with this one edge ablated."""
+    what = "m(model) - m(model with the edge ablated)"
+    if exact.settings["at"] == "corrupt":
+        what = "m(corrupt run with the edge clean) - m(corrupt run)"
+    return f"{what}; {exact.settings['ablation']}"
+
+
+def ablations_differ(edges: CircuitEdges, exact: EdgeScores, report: CircuitReport) -> str:
+    """What to know when scores, exact effects and circuits are not of one ablation; empty when they are."""
+    method, judged = edges.settings["method"], report.ablation.value
+    put_on = str(exact.settings.get("value", "counterfactual"))
+    others = [f"scores by {method}"] if method in EFFECTS else []
+    others += ["exact effects"] if put_on == "counterfactual" else []
+    if judged == "counterfactual" or not others:
+        return ""
+    return f"note: {' and '.join(others)} are counterfactual, while the circuit is judged under {judged} ablation"
+
+
 def strongest(edges: CircuitEdges, exact: EdgeScores) -> pd.DataFrame:
-    """The edges with the largest |score|, its deviation between prompts where it is known, and their exact effects."""
+    """The edges with the largest |score|, its deviation between prompts where it is known, and their exact effects.
+
+    Of a circuit without scores: the edges with the largest effects among those that were measured.
+    """
+    if edges.settings["method"] is None:
+        frame = exact.to_frame().sort_values("score", key=abs, ascending=False, kind="stable").head(MOST_SHOWN)
+        names = [f"{writer}{ARROW}{reader}" for writer, reader in zip(frame["writer"], frame["reader"])]
+        return pd.DataFrame({"edge": names, "exact": frame["score"].tolist()})
     columns: dict[str, Any] = {"edge": list(edges.values["score"].axes[0].labels)}
     columns |= {name: values.data.tolist() for name, values in edges.values.items()}
     frame = pd.DataFrame(columns).head(int((~exact.score.isnan()).sum()))

@@ -47,8 +47,9 @@ def graph(result: Result, plot: Plot) -> Any:
     """The plot as a plotly figure; blue edges have positive scores.
 
     A matrix has its writers on `x` and its readers on `y` (default: writers first); where it is 0 or NaN there is no
-    edge. Options: max_edges (200), colour_label, min_score, heads_per_group (dotted lines lead from shared keys and
-    values to the heads that use them). Of a vector of edges, other values over them are shown when one points at them.
+    edge. Options: max_edges (200), colour_label, min_score, unscored (values are no scores), heads_per_group (dotted
+    lines lead from shared keys and values to the heads that use them). Of a vector of edges, other values over them are
+    shown when one points at them.
     """
     edges = edges_of(result, plot)
     n_most = int(plot.options.get("max_edges", 200))
@@ -171,11 +172,14 @@ def _draw(plot: Plot, edges: list[Edge], places: dict[str, tuple[float, float]],
         shared = _shared(places, int(plot.options.get("heads_per_group", 1)))
         if shared is not None:
             figure.add_trace(shared)
-        figure.add_trace(_handles(edges, places, unit))
-        figure.add_trace(_nodes(edges, places))
+        scored = not plot.options.get("unscored", False)
+        figure.add_trace(_handles(edges, places, unit if scored else ""))
+        figure.add_trace(_nodes(edges, places, scored))
     n_rows = 1 + max((y for _, y in places.values()), default=0)
-    signs = "blue: positive, orange: negative; width: size"
-    note = f"{len(edges)} edges, {signs}" + (f"; {n_hidden} smaller edges left out" if n_hidden else "")
+    note = f"{len(edges)} edges, blue: positive, orange: negative; width: size"
+    note += f"; {n_hidden} smaller edges left out" if n_hidden else ""
+    if plot.options.get("unscored"):
+        note = f"{len(edges)} edges" + (f"; {n_hidden} left out" if n_hidden else "")
     figure.add_annotation(text=note, x=0, y=0, xref="paper", yref="paper", yshift=-26, showarrow=False, xanchor="left")
     half = max(2.5, *(abs(x) + 0.6 for x, _ in places.values())) if places else 2.5
     figure.update_xaxes(visible=False, range=[-half, half])
@@ -219,13 +223,13 @@ def _curve(edge: Edge, places: dict[str, tuple[float, float]]) -> list[tuple[flo
 
 
 def _handles(edges: list[Edge], places: dict[str, tuple[float, float]], unit: str) -> Any:
-    """Invisible points along the edges that carry the hover texts."""
+    """Invisible points along the edges that carry the hover texts; without a unit there is no score to tell."""
     import plotly.graph_objects as go
 
     points, texts = [], []
     for edge in edges:
-        text = f"<b>{for_plotly(edge.writer)} → {for_plotly(edge.reader)}</b><br>{unit}: {theme.number(edge.score, 4)}"
-        text += edge.more
+        text = f"<b>{for_plotly(edge.writer)} → {for_plotly(edge.reader)}</b>"
+        text += f"<br>{unit}: {theme.number(edge.score, 4)}{edge.more}" if unit else ""
         for point in _curve(edge, places)[3:10:3]:
             points.append(point)
             texts.append(text)
@@ -253,13 +257,17 @@ def _shared(places: dict[str, tuple[float, float]], per_group: int) -> Any:
     return go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip") if x else None
 
 
-def _nodes(edges: list[Edge], places: dict[str, tuple[float, float]]) -> Any:
+def _nodes(edges: list[Edge], places: dict[str, tuple[float, float]], scored: bool = True) -> Any:
     import plotly.graph_objects as go
 
     names = list(places)
     written = {n: sum(abs(e.score) for e in edges if home(e.writer) == n) for n in names}
     read = {n: sum(abs(e.score) for e in edges if home(e.reader) == n) for n in names}
-    texts = [f"<b>{for_plotly(n)}</b><br>|in| {theme.number(read[n])}, |out| {theme.number(written[n])}" for n in names]
+    texts = [
+        f"<b>{for_plotly(n)}</b>"
+        + (f"<br>|in| {theme.number(read[n])}, |out| {theme.number(written[n])}" if scored else "")
+        for n in names
+    ]
     x, y = zip(*(places[n] for n in names), strict=True)
     return go.Scatter(
         x=x,

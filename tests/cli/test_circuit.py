@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from interp.circuits import Circuit, CircuitEdges
+import interp
+from interp.circuits import Circuit, CircuitEdges, score_edges
 from interp.circuits.searching import acdc, keeping
 from interp.cli import answering, circuit_tables
 from interp.cli import main as command_line
@@ -102,6 +104,34 @@ def test_a_saved_circuit_is_judged_again(ask: Ask, tmp_path: Path) -> None:
     file.write_bytes(circuit_file(tmp_path).read_bytes())
     again = ask("circuit", *ASKED, "--circuit", file, "--seed", 3)
     assert rows_under(first, BESIDE)[:4] == rows_under(again, BESIDE)[:4]
+
+
+def test_exact_effects_are_of_the_ablation_that_the_circuit_is_judged_by(ask: Ask, tmp_path: Path) -> None:
+    ask("circuit", *ASKED, "--search", "acdc", "--threshold", 0.5)
+    file = tmp_path / "kept.json"
+    file.write_bytes(circuit_file(tmp_path).read_bytes())
+    shutil.rmtree(tmp_path / "circuit")
+    out = ask("circuit", *ASKED, "--circuit", file, "--value", "zero")
+    title = next(line for line in out.splitlines() if line.startswith("strongest edges"))
+    assert "the circuit came without scores" in title
+    rows = {" ".join(row[:3]): row[3:] for row in rows_under(out, "strongest edges")}
+    assert len(rows) == 5
+    assert all(len(cells) == 1 for cells in rows.values()), "no score stands where there is none"
+    assert "exact: m(model) - m(model with the edge ablated); edges of heads (q, k, v), zero, all positions" in out
+    model = interp.load_model(TOY)
+    task, edges = interp.tasks.for_toy(model, n=4), Circuit.load(file).edges()
+    exact = score_edges(model, task, "exact", edges=edges, value="zero")
+    for edge in edges:
+        assert float(rows[" -> ".join(edge)][0]) == pytest.approx(
+            float(exact.score[exact.graph.edge_index(edge)]), rel=6e-3
+        )
+    drawn = str(results_of(tmp_path, "circuit")["circuit"].figure().to_plotly_json())
+    assert "score" not in drawn
+
+
+def test_scores_of_another_ablation_are_called_so(ask: Ask) -> None:
+    out = ask("circuit", *ASKED, "--method", "eap", "--n-edges", 6, "--value", "zero")
+    assert "note: scores by eap are counterfactual, while the circuit is judged under zero ablation" in out
 
 
 def test_another_task_is_a_flag(ask: Ask, tmp_path: Path) -> None:

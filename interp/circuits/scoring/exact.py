@@ -3,6 +3,9 @@
 Conmy et al. 2023, "Towards Automated Circuit Discovery for Mechanistic Interpretability", section 3 (edge patching);
 Goldowsky-Dill et al. 2023, "Localizing Model Behavior with Path Patching". A run an edge and prompt, from the block at
 which the edge ends: choose edges on all but small models.
+
+The option `value` puts something else than the paired prompt's activations on the edge, as circuits are judged by it:
+zero, mean or resample (drawn by `seed`), in the clean run only.
 """
 
 from __future__ import annotations
@@ -19,18 +22,21 @@ from interp.runs import progress
 from interp.tasks import PromptPairs
 
 NEEDS_GRADIENTS = False
+OPTIONS: dict[str, Any] = {"value": "counterfactual", "seed": 0}
 MASKS_AT_ONCE = 128
 
 
 def scores(model: Any, task: PromptPairs, graph: Graph, settings: Settings) -> Iterator[Scored]:
     """m(clean) - m(edge corrupted), or m(edge clean) - m(corrupt) for at="corrupt", edge by edge."""
     direction, sign = ("noise", 1.0) if settings.at == "clean" else ("denoise", -1.0)
+    options = OPTIONS | dict(settings.options)
     runner = MaskRunner(
         model,
         task,
         graph,
-        value="counterfactual",
+        value=options["value"],
         direction=direction,
+        seed=options["seed"],
         batch_size=settings.batch_size,
         memory_budget=settings.memory_budget,
     )

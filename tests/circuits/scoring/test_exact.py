@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 
 import interp
-from interp.circuits import Graph, score_edges
+from interp.circuits import Circuit, Graph, score_edges
+from interp.circuits.evaluation import Judge
+from interp.errors import InputError
 from interp.models.toy import induction, linear
 from interp.tasks import PromptPairs
 from tests.circuits.one_reader_at_a_time import OneReaderAtATime
@@ -57,3 +59,19 @@ def test_exact_agrees_with_an_independent_decoder() -> None:
         for edge, effect in slow.items():
             row, column = scores.graph.edge_index(edge)
             assert torch.allclose(scores.per_example.data[:, row, column].double(), torch.tensor(effect), atol=1e-4)
+
+
+@pytest.mark.parametrize("value", ["zero", "mean", "resample"])
+def test_other_ablations_are_what_circuits_are_judged_by(value: str) -> None:
+    model = interp.load_model("toy/induction")
+    task, graph = interp.tasks.for_toy(model, n=4), Graph.of(model)
+    edges = [("a0.0", "a1.0.k"), ("embed", "a1.0.v"), ("embed", "logits")]
+    scores = score_edges(model, task, "exact", edges=edges, value=value)
+    judge = Judge(model, task, graph, value=value)
+    without = judge.measure([Circuit.full(graph) - Circuit.from_edges(graph, [edge]) for edge in edges]).metric
+    found = [float(scores.score[graph.edge_index(edge)]) for edge in edges]
+    assert found == pytest.approx((judge.whole - without).mean(1).tolist(), abs=1e-4)
+    assert f", {value}, all positions, noise, " in str(scores.settings["ablation"])
+    assert str(scores.settings["ablation"]) in scores.plots[0].caption
+    with pytest.raises(InputError, match="denoising puts clean activations"):
+        score_edges(model, task, "exact", at="corrupt", edges=edges, value=value)
