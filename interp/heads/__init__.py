@@ -1,7 +1,9 @@
 """What attention heads attend to and what they do with it.
 
 What they attend to: stripe scores, prefix matching, the patterns. What they write: copying scores, of random tokens and
-of names. What their weights say: eigenvalue and composition scores. What hangs on them: the loss that repetition saves,
+of names. What their weights say: eigenvalue and composition scores, and what `matrices` holds, MLPs included: spectra,
+singular directions as words, virtual weights, the graph of heads that compose, Hinton diagrams, weights with the inputs
+they really get. What hangs on them: the loss that repetition saves,
 the in-context learning score, and what becomes of both when heads are knocked out.
 
 >>> scores = interp.heads.scores(model)

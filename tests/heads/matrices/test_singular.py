@@ -89,6 +89,23 @@ def test_the_same_seed_gives_the_same_and_results_are_stored(tmp_path: object) -
     assert first.figure(1).data[0].text is not None
 
 
+def test_the_inner_basis_of_a_head_does_not_matter() -> None:
+    """Values of a group turned, and the outputs of both its heads turned back: the same model in other numbers."""
+    from tests.tiny_models import tiny_llama
+
+    model = tiny_llama()
+    turn = torch.linalg.qr(torch.randn(12, 12, generator=torch.Generator().manual_seed(0))).Q
+    attention = model.original_model.model.layers[1].self_attn
+    attention.v_proj.weight[:12] = turn @ attention.v_proj.weight[:12]
+    for head in (0, 1):
+        columns = slice(12 * head, 12 * head + 12)
+        attention.o_proj.weight[:, columns] = attention.o_proj.weight[:, columns] @ turn.T
+    before, after = (interp.heads.singular_directions(one, "1.1", n=3, n_random=2) for one in (tiny("llama"), model))
+    assert before.texts == after.texts
+    for name in ("singular_value", "above_chance", "share", "1.1 OV"):
+        torch.testing.assert_close(before.values[name].data, after.values[name].data, rtol=1e-3, atol=1e-3)
+
+
 def test_queries_and_keys_turn_with_the_offset() -> None:
     model = tiny("llama")
     near, far = (interp.heads.singular_directions(model, "1.0", n=3, n_random=2, offset=offset) for offset in (0, 5))
