@@ -3,10 +3,10 @@
     python experiments/smollm2_causal_probes.py
 
 Prompts such as "The boys near the car", whose last noun says nothing of the subject's number; the behaviour is whether
-singular or plural verbs follow. At three layers the state of that last token is erased (LEACE, INLP), moved along the
+singular or plural verbs follow. At six layers the state of that last token is erased (LEACE, INLP), moved along the
 difference of class means, and exchanged between prompts in one dimension (distributed alignment search), each beside
-random directions, and with side effects on English text. Writes a run directory with the results and a report; an
-interrupted run goes on where it stopped. A few minutes of processor time.
+random directions, and with side effects on English text; and the subject's own state is erased. Writes a run directory
+with the results and a report; an interrupted run goes on where it stopped. About ten minutes of processor time.
 """
 
 from __future__ import annotations
@@ -21,11 +21,20 @@ from interp.results import Result
 from interp.runs import Run, open_run
 from interp.viz import Report
 
-LAYERS = (9, 18, 27)
+LAYERS = (6, 12, 18, 21, 24, 27)
 ASKED: dict[str, tuple[str, Callable[..., Result], dict[str, Any]]] = {
-    "erasing": ("Erasing the number", interp.probing.amnesic, {"n_random": 20}),
-    "steering": ("Moving towards the other number", interp.probing.steer_along, {"strengths": (-1.0, 1.0, 2.0)}),
-    "alignment": ("Exchanging one dimension", interp.probing.align, {"rank": 1}),
+    "erasing": ("Erasing the number at the later noun", interp.probing.amnesic, {}),
+    "alignment": ("Exchanging one dimension at the later noun", interp.probing.align, {"rank": 1}),
+    "steering": (
+        "Moving towards the other number at the later noun",
+        interp.probing.steer_along,
+        {"strengths": (-1.0, 1.0, 2.0)},
+    ),
+    "erasing_at_subject": (
+        "Erasing the number at the subject itself",
+        interp.probing.amnesic,
+        {"position": "subject", "methods": ("leace",)},
+    ),
 }
 """Name of each step: its title, its function, and its options."""
 

@@ -162,6 +162,7 @@ def _plots(trials: Trials, values: dict[str, Values], methods: Sequence[str], n_
         what = f"{name} takes out {rank} direction{'s' * (rank != '1')} of {trials.prepared.question.site}"
         effect, over = effect_words(trials)
         n_groups = int(trials.groups.max()) + 1
+        whole = {} if trials.margin is None else {"references": {"whole margin": float(trials.margin.mean())}}
         plots.append(
             curve_plot(
                 values,
@@ -179,20 +180,24 @@ def _plots(trials: Trials, values: dict[str, Values], methods: Sequence[str], n_
                     "One token at one layer is changed; later layers may fetch the property again from other tokens, "
                     "so that no effect does not prove that it is not used."
                 ),
+                options=whole,
             )
         )
         plots.append(
             curve_plot(
                 values,
                 f"curves: side effects of {method}",
-                _curves(values, method, "text_kl", name),
+                [
+                    *_curves(values, method, "text_kl", f"{name}, text"),
+                    Curve.of(f"{name}, the task itself", values, "kl", method=method),
+                ],
                 layer,
                 "nats",
                 title=f"{task}: side effects of {name} on unrelated text",
                 caption=(
                     f"KL divergence of the next-token prediction from the unchanged one, when the same change is made "
-                    f"at {len(trials.text.places)} tokens of {trials.text_name}; random directions: "
-                    f"{range_words(min(n_random, TEXT_DRAWS))}."
+                    f"at {len(trials.text.places)} tokens of {trials.text_name}, and on as many prompts of the task; "
+                    f"random directions on text: {range_words(min(n_random, TEXT_DRAWS))}."
                 ),
             )
         )

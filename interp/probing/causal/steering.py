@@ -38,7 +38,7 @@ STRENGTHS = (-1.0, 0.5, 1.0, 2.0, 4.0)
 PROBES = ("mean_difference", "logistic")
 L2 = 0.01
 """Penalty of the logistic probe whose direction is used."""
-TEXT_DRAWS = 3
+TEXT_DRAWS = 5
 """Random directions that are also tried on unrelated text, which costs more."""
 
 
