@@ -236,7 +236,9 @@ def _notes(found: Result) -> list[str]:
 def report(run: Run, steps: Mapping[str, Step], shown: Mapping[str, pd.DataFrame]) -> Path:
     """One section a step: what it asks, what was found, its table, its figures."""
     page = Report(TITLE, "After Elhage et al. 2022, Toy Models of Superposition")
-    for name, found in run.results().items():
+    results = run.results()
+    page.abstract("\n\n".join(f"{steps[name].title}. {note}" for name in results for note in _notes(results[name])[:1]))
+    for name, found in results.items():
         step = steps[name]
         page.section(step.title, "\n\n".join([step.about, *_notes(found)]))
         page.add(shown[name], caption=f"{step.title}, in numbers.").add(found)

@@ -46,6 +46,18 @@ class AbsoluteValues(Result):
 
     kind: ClassVar[str] = "superposition_absolute_values"
 
+    @property
+    def notes(self) -> list[str]:
+        """What was found, a sentence each."""
+        alone, given = self.values["mean"].data.tolist(), self.values["mean"].axes[0].labels
+        told = ", ".join(f"{share:.2f} at S = {one}" for share, one in zip(alone, given))
+        notes = [f"Share of a neuron's squared input weights on one feature: {told}."]
+        ratio = self.values["relative"].data.amin(1).tolist()
+        if all(one < float("inf") for one in ratio):
+            told = ", ".join(f"{one:.2f} at S = {at}" for one, at in zip(ratio, given))
+            notes.append(f"Least loss over that of two neurons for each of the most important features: {told}.")
+        return notes
+
     def table(self) -> pd.DataFrame:
         """A row a sparsity."""
         loss, computed = self.values["loss"].data, self.values["computed"].data

@@ -31,6 +31,8 @@ from interp.superposition.sampling import TOGETHER, Draws
 from interp.superposition.toy_models import numbered, schedule_settings
 
 USUAL = Schedule(n_steps=2000, n_test=32_768)
+CLOSE = 0.2
+"""Cosines that differ by less say the same of two models."""
 
 
 class CorrelatedFeatures(Result):
@@ -41,6 +43,21 @@ class CorrelatedFeatures(Result):
     """
 
     kind: ClassVar[str] = "superposition_correlated_features"
+
+    @property
+    def notes(self) -> list[str]:
+        """What was found, a sentence a kind of features."""
+        best, within = self.values["best_within"], self.values["within"]
+        given = best.axes[1].labels
+        notes = []
+        for kind, row, starts in reversed([*zip(best.axes[0].labels, best.data.tolist(), within.data)]):
+            told = ", ".join(f"{round(cosine, 2) + 0.0:.2f} at S = {one}" for cosine, one in zip(row, given))
+            agree = float(((starts - torch.tensor(row)[:, None]).abs() < CLOSE).float().mean())
+            notes.append(
+                f"Features that are {kind}: in the model of least loss two of one group have a cosine of {told}; "
+                f"{agree:.0%} of all starts come within {CLOSE} of that."
+            )
+        return notes
 
     def table(self) -> pd.DataFrame:
         """A row for each kind of features and sparsity."""
@@ -94,7 +111,7 @@ def correlated_features(
         | {"n_seeds": n_seeds, "seed": seed}
         | schedule_settings(settings),
         provenance=source_of("correlated features", kind.formula, where, seed, started),
-        plots=_plots(n_features, n_hidden, group_size, n_seeds),
+        plots=_plots(n_features, n_hidden, group_size, n_seeds, len(given)),
     )
 
 
@@ -132,7 +149,7 @@ def _mean(found: Tensor, matrix: Tensor, pairs: Tensor) -> Float[Tensor, "togeth
     return torch.where(counted, found, 0.0).sum((-2, -1)) / counted.sum((-2, -1))
 
 
-def _plots(n: int, m: int, group_size: int, n_seeds: int) -> tuple[Plot, ...]:
+def _plots(n: int, m: int, group_size: int, n_seeds: int, n_given: int) -> tuple[Plot, ...]:
     figure = f'{PAPER}, "Correlated and anticorrelated features"'
     groups = f"{n // group_size} groups of {group_size} features in {m} dimensions"
     curve = Plot(
@@ -158,6 +175,6 @@ def _plots(n: int, m: int, group_size: int, n_seeds: int) -> tuple[Plot, ...]:
         title=f"Feature vectors, {groups}",
         caption=f"Columns of W of the start with the least loss of {n_seeds}; features of one group have one colour. "
         f"Compare with {figure}, the figures of two sets of two features.",
-        options={"families": {str(i): f"group {i // group_size}" for i in range(n)}},
+        options={"families": {str(i): f"group {i // group_size}" for i in range(n)}, "across": n_given},
     )
     return (drawn, curve)

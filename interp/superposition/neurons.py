@@ -41,6 +41,14 @@ class PrivilegedBasis(Result):
 
     kind: ClassVar[str] = "superposition_privileged_basis"
 
+    @property
+    def notes(self) -> list[str]:
+        """What was found, a sentence."""
+        linear, relu = self.values["mean"].data
+        given = self.values["mean"].axes[1].labels
+        told = ", ".join(f"{a:.2f} against {b:.2f} at S = {one}" for a, b, one in zip(relu, linear, given))
+        return [f"Share of a neuron's squared weights on one feature, ReLU against linear hidden layer: {told}."]
+
     def table(self) -> pd.DataFrame:
         """A row a sparsity: concentration and least loss, without and with a ReLU in the hidden layer."""
         found, loss = self.values["mean"].data, self.values["loss"].data.amin(-1)

@@ -189,6 +189,6 @@ def _plots(n: int, n_seeds: int) -> tuple[Plot, ...]:
             y="importance",
             title="How many starts find the best phase",
             caption="Share of the starts that end in the phase of the start with the least loss.",
-            options=both | {"colour_range": [0, 1]},
+            options=both | {"colour_range": [0, 1], "square": False},
         ),
     )

@@ -25,7 +25,7 @@ USUAL = Schedule(n_steps=3000, n_test=32_768)
 SHARES = {name: d / k for (k, d), name in NAMES.items() if name != "dedicated"}
 """Dimensions a feature has in each shape."""
 OTHER = "larger groups"
-PLATEAUS = {"dedicated": (0.93, 1.07), "digons": (0.46, 0.54)}
+PLATEAUS = {"digons": (0.46, 0.54), "dedicated": (0.93, 1.07)}
 """D* that count as lying on a plateau."""
 
 

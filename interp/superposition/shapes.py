@@ -33,6 +33,7 @@ from interp.superposition.sampling import Draws
 from interp.superposition.toy_models import schedule_settings
 
 SIZES = ((2, 1), (3, 2), (4, 3), (5, 2), (8, 3))
+SIMPLICES = ((3, 2), (4, 3))
 USUAL = Schedule(n_steps=2000, n_test=32_768)
 
 
@@ -43,6 +44,19 @@ class ShapeCounts(Result):
     """
 
     kind: ClassVar[str] = "superposition_shapes"
+
+    @property
+    def notes(self) -> list[str]:
+        """Whether simplices have the least loss where there is one feature more than dimensions, a sentence."""
+        best = [str(name) for name in self.texts["best"]]
+        asked = [(size[0], size[1]) for size in self.settings["sizes"]]
+        missing = [NAMES[size] for size in SIMPLICES if size in asked and not any(NAMES[size] in one for one in best)]
+        if not missing:
+            return []
+        return [
+            f"No {' or '.join(missing)} has the least loss: an antipodal pair beside dedicated features gives as many "
+            "dimensions a feature, and by closed form (length 1, no bias) loses less than a triangle."
+        ]
 
     def table(self) -> pd.DataFrame:
         """A row a case: the shape of least loss, how many starts found it, its dimensions a feature and the regular."""

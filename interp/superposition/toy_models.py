@@ -53,6 +53,14 @@ class ToyModels(Result):
         losses = self.values["loss"].sel(sparsity=f"{sparsity:g}").data
         return matrices.data[int(losses.argmin())] if seed is None else matrices.sel(seed=seed).data
 
+    @property
+    def notes(self) -> list[str]:
+        """What was found, a sentence."""
+        counts, given = self.values["represented"].data, self.values["loss"].axis("sparsity").labels
+        told = ", ".join(f"{_range_of(row)} at S = {one}" for row, one in zip(counts, given))
+        n, m = self.settings["n_features"], self.settings["n_hidden"]
+        return [f"Of {n} features in {m} dimensions are represented: {told}."]
+
     def table(self) -> pd.DataFrame:
         """A row a sparsity: losses, features represented, and the shapes their vectors form in the best model."""
         loss, counts = self.values["loss"].data, self.values["represented"].data
@@ -196,7 +204,7 @@ def _plots(model: str, n_hidden: int, n_seeds: int) -> tuple[Plot, ...]:
     ]
     if n_hidden == 2:
         plots.insert(0, vectors_plot(f"Feature vectors in two dimensions, {model} model", best))
-    return tuple(plots)
+    return tuple(plots[:2] if model == "linear" else plots)  # there is nothing else to see of it
 
 
 def vectors_plot(title: str, best: str) -> Plot:

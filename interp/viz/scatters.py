@@ -173,7 +173,7 @@ def _lay_out(
     unit = f" ({unit})" if unit else ""
     figure.update_xaxes(title={"text": for_plotly(f"{coordinates[0]}{unit}")}, range=list(ends[0]), **zero)
     if plot.options.get("log_x"):
-        figure.update_xaxes(type="log")
+        figure.update_xaxes(type="log", dtick="D2")  # labels at 1, 2, 5, 10, ...
     figure.update_yaxes(title={"text": for_plotly(f"{coordinates[1]}{unit}")}, range=list(ends[1]), **zero)
     top = 30 + (22 if plot.title else 0) + (26 if n_families > 1 else 0)
     figure.update_layout(

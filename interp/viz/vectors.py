@@ -23,8 +23,9 @@ PANEL, GAP = 190.0, 40.0
 def vectors(result: Result, plot: Plot) -> Any:
     """The plot as a plotly figure: `x` names the axis with the two coordinates, one panel for each label of `series`.
 
-    The axis that is left holds the vectors. Options: families ({label of a vector: family}, a colour each; default: a
-    colour a vector, or one colour where there are many). Raises InputError unless there are two coordinates.
+    The axis that is left holds the vectors. Options: across (panels in a row), families ({label of a vector: family}, a
+    colour each; default: a colour a vector, or one colour where there are many). Raises InputError unless
+    there are two coordinates.
     """
     from plotly.subplots import make_subplots
 
@@ -32,7 +33,7 @@ def vectors(result: Result, plot: Plot) -> Any:
     n_panels, _, n_coordinates = shown.data.shape
     if n_coordinates != 2:
         raise InputError(f"vectors are drawn in the plane, and the axis {plot.x!r} has {n_coordinates} labels, not 2")
-    across = math.ceil(n_panels / math.ceil(n_panels / 5))
+    across = int(plot.options.get("across") or math.ceil(n_panels / math.ceil(n_panels / 5)))
     down = math.ceil(n_panels / across)
     size = min(PANEL * 1.6 if n_panels == 1 else PANEL, (theme.FIGURE_WIDTH - 60) / across - 24)
     drawn = down * size + (down - 1) * GAP

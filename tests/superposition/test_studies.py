@@ -71,7 +71,7 @@ def test_geometry_has_a_plateau_of_digons(tmp_path: Path) -> None:
     assert float(shapes.sel(shape="digon", inverse_density="3.33").data) == 8
     shares = found.values["dimensionality"].data
     assert (shares.sum(-1) <= 4.001).all()
-    assert "plateau at 1/2, from 1/(1 - S) = 3.33 to 3.33" in found.notes[1]
+    assert "plateau at 1/2, from 1/(1 - S) = 3.33 to 3.33" in found.notes[0]
     assert found.table()["features in shapes"].tolist()[1] == "8 digon"
     same_when_stored(found, tmp_path)
 
@@ -84,6 +84,7 @@ def test_pentagons_of_five_features_in_two_dimensions(tmp_path: Path) -> None:
     assert found.values["best_dimensions"].data.tolist() == pytest.approx([0.4, 0.5], abs=0.01)
     assert found.values["expected_dimensions"].data.tolist() == pytest.approx([0.4, 0.5])
     assert found.table()["least loss"].tolist() == ["pentagon", "digon"]
+    assert found.notes == []
     same_when_stored(found, tmp_path)
     with pytest.raises(InputError, match="no sizes were given"):
         superposition.shape_counts([])
@@ -98,6 +99,8 @@ def test_what_comes_together_lies_at_right_angles_and_what_excludes_itself_oppos
     assert float(best.sel(together="anticorrelated", sparsity="0.6").data) < -0.9
     assert float(best.sel(together="anticorrelated", sparsity="0.95").data) < -0.9
     assert len(found.table()) == 6
+    assert "anticorrelated" in found.notes[0]
+    assert "-1.00 at S = 0.6" in found.notes[0]
     same_when_stored(found, tmp_path)
 
 
@@ -107,6 +110,7 @@ def test_neurons_stand_for_features_only_behind_a_relu(tmp_path: Path) -> None:
     linear, relu = found.values["concentration"].data.mean((-2, -1)).tolist()
     assert relu > linear + 0.2
     assert found.table().shape == (1, 5)
+    assert f"{relu:.2f} against {linear:.2f} at S = 0.4" in found.notes[0]
     same_when_stored(found, tmp_path)
 
 

@@ -62,6 +62,7 @@ def test_sparse_features_share_dimensions_and_dense_ones_do_not(sparse: ToyModel
     assert sparse.values["vectors"].dims == ("sparsity", "feature", "coordinate")
     best = sparse.weights(0.95)
     assert best.norm(dim=0).min() > 0.5
+    assert sparse.notes[0].startswith("Of 5 features in 2 dimensions are represented: ")
 
 
 def test_results_are_stored_and_drawn(sparse: ToyModels, tmp_path: Path) -> None:
