@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -106,8 +106,11 @@ class Circuit:
     def iou(self, other: Circuit, level: str = "edge") -> float:
         """Shared edges (or nodes) over all that either has; NaN when both are empty.
 
-        level: "edge" or "node" (heads and MLPs; embedding and logits, which every circuit has, do not count).
+        level: "edge" or "node" (heads and MLPs; embedding and logits, which every circuit has, do not count). Raises
+        InputError for a circuit of another graph, or no circuit.
         """
+        if not isinstance(other, Circuit):
+            raise InputError(f"a circuit is compared with a Circuit, not with a {type(other).__name__}")
         self.graph.check_same(other.graph)
         if level == "edge":
             either = int((self.mask | other.mask).sum())
@@ -125,13 +128,13 @@ class Circuit:
         return same and torch.equal(self.mask, other.mask)
 
     def __or__(self, other: Circuit) -> Circuit:
-        return self._with(other, self.mask | other.mask)
+        return self._with(other, lambda mine, others: mine | others)
 
     def __and__(self, other: Circuit) -> Circuit:
-        return self._with(other, self.mask & other.mask)
+        return self._with(other, lambda mine, others: mine & others)
 
     def __sub__(self, other: Circuit) -> Circuit:
-        return self._with(other, self.mask & ~other.mask)
+        return self._with(other, lambda mine, others: mine & ~others)
 
     def __invert__(self) -> Circuit:
         return Circuit(self.graph, self.graph.exists & ~self.mask)
@@ -140,8 +143,12 @@ class Circuit:
         return self.n_edges
 
     def __contains__(self, edge: object) -> bool:
-        row, column = self.graph.edge_index(edge)  # type: ignore[arg-type]
-        return bool(self.mask[row, column])
+        """Whether an edge, ("embed", "a0.0.v") or "embed -> a0.0.v", is in the circuit; False for what is no edge."""
+        pair = tuple(part.strip() for part in edge.split("->")) if isinstance(edge, str) else edge
+        if not (isinstance(pair, tuple | list) and len(pair) == 2 and all(isinstance(name, str) for name in pair)):
+            return False
+        row, column = self.graph.writer_index.get(pair[0]), self.graph.reader_index.get(pair[1])
+        return row is not None and column is not None and bool(self.mask[row, column])
 
     def __repr__(self) -> str:
         of = f"{self.n_edges} of {self.graph.n_edges} edges"
@@ -190,9 +197,12 @@ class Circuit:
             graph.check_same(own)
         return cls.from_edges(own, edges, content["settings"])
 
-    def _with(self, other: Circuit, mask: Tensor) -> Circuit:
+    def _with(self, other: object, combine: Callable[[Tensor, Tensor], Tensor]) -> Any:
+        """The two masks combined, once both are known to be of one graph; Python refuses what is no circuit."""
+        if not isinstance(other, Circuit):
+            return NotImplemented
         self.graph.check_same(other.graph)
-        return Circuit(self.graph, mask)
+        return Circuit(self.graph, combine(self.mask, other.mask))
 
     def _from_embedding(self) -> Bool[Tensor, " writers"]:
         """Writers that the embedding reaches through the circuit."""

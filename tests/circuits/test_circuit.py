@@ -134,3 +134,22 @@ def test_bad_files_and_masks_are_refused(graph: Graph, tmp_path: Path) -> None:
         Circuit(graph, torch.ones_like(graph.exists))
     with pytest.raises(InputError, match="there is no node"):
         Circuit.from_nodes(graph, ["a9.9"])
+
+
+def test_sets_of_another_graph_or_of_no_circuit_are_refused(graph: Graph) -> None:
+    full, other = Circuit.full(graph), Circuit.full(Graph.of(tiny("native")))
+    for combine in (Circuit.__or__, Circuit.__and__, Circuit.__sub__, Circuit.iou):
+        with pytest.raises(InputError, match="this belongs to another model"):
+            combine(full, other)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        full | 3  # type: ignore[operator]
+    with pytest.raises(InputError, match="not with a set"):
+        full.iou({("embed", "logits")})  # type: ignore[arg-type]
+
+
+def test_what_is_in_a_circuit(graph: Graph) -> None:
+    circuit = Circuit.from_edges(graph, [("embed", "a0.0.v")])
+    assert ("embed", "a0.0.v") in circuit
+    assert "embed -> a0.0.v" in circuit
+    for outside in (("embed", "a0.0.q"), ("logits", "embed"), ("embed", "a9.9.q"), "embed", "x", 3, ("embed",), None):
+        assert outside not in circuit

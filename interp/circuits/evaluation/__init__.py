@@ -8,6 +8,8 @@ from typing import Any
 _NAMES = {
     "evaluate": "evaluating",
     "CircuitReport": "circuit_report",
+    "finding": "findings",
+    "what_it_cannot_say": "findings",
     "Judge": "judging",
     "Measured": "judging",
     "areas": "faithfulness",

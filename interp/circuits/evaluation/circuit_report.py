@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pandas as pd
 
 from interp.circuits.ablation import AblationTuple
+from interp.circuits.evaluation.hypotheses import TWO_P_VALUES, verdict
 from interp.results import Plot, Result, Values
 
 
@@ -24,9 +24,10 @@ class CircuitReport(Result):
         (95 % bootstrap; 5 and 95 % of the random circuits); "curve_p" [edges]: p-value against random circuits;
         "areas" [area]: cmd, cpr, and both over the logarithm of size.
     for the headline circuit:
-    "random" [random]: faithfulness of random circuits; "test_p", "test_statistic", "test_supports" [test] (1 for the
-        circuit, 0 against it, NaN undecided); "edge_effect" [edge], "added_effect" [added]: minimality;
-        "completeness" [run, knocked_out]; "stability" [resample]; "known" [measure].
+    "random" [random]: faithfulness of random circuits; "test_p", "test_statistic", "test_supports" [test] (1 passed,
+        0 failed, NaN undecided; `tests` says what that means); "edge_effect" [edge], "added_effect" [added]:
+        minimality, and "effects_in_order" [which, share], both sorted; "completeness" [run, knocked_out], whose sets
+        are in settings["knocked_out"]; "stability" [resample]; "known" [measure].
     """
 
     kind: ClassVar[str] = "circuit_report"
@@ -37,7 +38,11 @@ class CircuitReport(Result):
         return AblationTuple(**self.settings["ablation"])
 
     def tests(self) -> pd.DataFrame:
-        """The hypothesis tests of the headline circuit, one a row, with what each takes for granted and found."""
+        """The hypothesis tests of the headline circuit, one a row, with its null hypothesis and what became of it.
+
+        "verdict": "not rejected" says no more than that, for the ideal circuit is the null hypothesis of equivalence,
+        independence and minimality; "rejected: for the circuit" is what sufficiency and partial necessity can say.
+        """
         if "test_p" not in self.values:
             return pd.DataFrame()
         rows = []
@@ -49,7 +54,7 @@ class CircuitReport(Result):
                 "null hypothesis": said["null"],
                 "statistic": float(self.values["test_statistic"].data[i]),
                 "p": float(self.values["test_p"].data[i]),
-                "for the circuit": "undecided" if math.isnan(supports) else ("yes" if supports else "no"),
+                "verdict": verdict(str(name), supports),
                 "n": said["n"],
                 "note": said["note"],
             })  # fmt: skip
@@ -64,12 +69,14 @@ class CircuitReport(Result):
         ends = {end: float(found[f"faithfulness_{end}"].data[place]) for end in ("low", "high")}
         rows.append({"quantity": "faithfulness", "value": float(found["faithfulness"].data[place]), **ends, "n": n})
         rows.append({"quantity": "KL from the model (nats)", "value": float(found["kl"].data[place].mean()), "n": n})
+        for end, what in (("model", "m(model)"), ("empty", "m(no edge)")):
+            rows.append({"quantity": f"{what} ({found[end].unit})", "value": float(found[end].data.mean()), "n": n})
         for i, name in enumerate(found["areas"].axes[0].labels) if "areas" in found else ():
             low, high = self.settings["shares"]
             note = f"{self.settings['caveats'][name]} Over {100 * low:.3g} to {100 * high:.3g} % of the edges."
             rows.append({"quantity": name, "value": float(found["areas"].data[i]), "note": note})
         if "random" in found:
-            note = "(1 + random circuits at least as faithful) / (1 + random circuits)"
+            note = TWO_P_VALUES
             value = float(self.settings["random_p"])
             rows.append({"quantity": "p against random", "value": value, "n": len(found["random"].data), "note": note})
         if "stability" in found:
@@ -81,6 +88,9 @@ class CircuitReport(Result):
             note = "largest |F(C without K) - F(model without K)|, in units of faithfulness"
             rows.append({"quantity": "incompleteness", "value": float((ours - model).abs().max()), "n": len(ours),
                          "note": note})  # fmt: skip
+        for measure, value in zip(found["known"].axes[0].labels, found["known"].data) if "known" in found else ():
+            note = f"beside {len(self.settings['known'])} known edges or nodes"
+            rows.append({"quantity": f"known: {measure}", "value": float(value), "note": note})
         frame = pd.DataFrame(rows, columns=["quantity", "value", "low", "high", "n", "note"])
         return frame.assign(ablation=str(self.ablation))
 
@@ -93,6 +103,8 @@ def report_plots(values: Mapping[str, Values], about: Mapping[str, Any]) -> tupl
         f", beside {n_random} connected random circuits of each size with as many edges in every layer (band: 5 to "
         "95 % of them)"
     )
+    if n_random and about["n_random"] > n_random:
+        beside += f"; {about['n_random']} beside the headline circuit, {about['headline_name']}"
     beside = beside if n_random else ""
     plots = []
     if "curve" in values:
@@ -109,20 +121,32 @@ def report_plots(values: Mapping[str, Values], about: Mapping[str, Any]) -> tupl
         caption=f"{about['metric']} of each circuit on single prompts. {under}",
         caveat="A mean can be faithful while no single prompt is.",
     ))  # fmt: skip
-    if "test_p" in values:
+    plots.append(Plot(
+        "table", "kl_quantiles", x="quantile", y="circuit", title="Quantiles over prompts: KL",
+        caption=f"KL of each circuit's next-token distribution from the model's on single prompts, in nats. {under}",
+        caveat="A circuit can keep the metric and predict something else.",
+    ))  # fmt: skip
+    if "effects_in_order" in values:
         plots.append(Plot(
-            "table", "test_p", y="test", title=f"Hypothesis tests of {about['headline_name']}",
-            caption="p-values and whether each test speaks for the circuit (1), against it (0) or is undecided (NaN). "
-            f"{under}",
-            caveat="Equivalence, independence and minimality have the ideal as null hypothesis: few prompts let any "
-            "circuit pass.",
-            options={"columns": ["test_p", "test_statistic", "test_supports"]},
+            "lines", "effects_in_order", x="share", series="which", title="Minimality",
+            caption="What cutting one edge does to the circuit, the edges in the order of their effects, beside the "
+            f"same of edges of paths that were added at random. {under}",
+            caveat="Where the lines touch, the circuit's edges do no more than random ones.",
+            options={"x_label": "edges with a smaller effect (%)", "y_label": values["effects_in_order"].unit},
         ))  # fmt: skip
     if "completeness" in values:
         plots.append(Plot(
             "bars", "completeness", x="knocked_out", series="run", title="Completeness",
             caption="Faithfulness of circuit and model without sets of the circuit's nodes; where they differ, parts "
-            f"of the model outside the circuit answer to the loss. {under}",
+            f"of the model outside the circuit answer to the loss. {_sets(about)} {under}",
             options={"y_label": "faithfulness"},
         ))  # fmt: skip
     return tuple(plots)
+
+
+def _sets(about: Mapping[str, Any]) -> str:
+    """How the sets of completeness were chosen, with the members of the greedy ones."""
+    drawn = about.get("knocked_out") or {}
+    greedy = [" ".join(nodes) for name, nodes in drawn.items() if name.startswith("greedy")]
+    told = f" Greedy sets: {'; '.join(greedy)}." if greedy else ""
+    return f"Random sets have each node with probability one half; greedy ones add the node that parts them most.{told}"

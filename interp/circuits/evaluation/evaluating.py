@@ -84,16 +84,19 @@ def evaluate(
         batch_size=batch_size, memory_budget=memory_budget,
     )  # fmt: skip
     values = _of_circuits(judge, named, seed)
-    curve = over_sizes(judge, over, n_random_elsewhere, seed)
-    values |= _curve_values(curve)
     name, chosen = named[place]
+    # The headline circuit has the same random circuits in the curve: no two numbers for one thing.
+    beside = [n_random if n_random and circuit.equal(chosen) else n_random_elsewhere for circuit in over]
+    curve = over_sizes(judge, over, beside, seed)
+    values |= _curve_values(curve)
     said: dict[str, Any] = {}
     if n_random:
-        values |= _against_random(judge, chosen, n_random, seed)
-        said["random_p"] = float(values["random_p"].data)
+        more, said = _against_random(judge, chosen, n_random, seed)
+        values |= more
     outcomes, more = _tests(judge, chosen, [test for test in TESTS if test in tests], n_random, alpha, seed)
     values |= more
-    values |= _completeness(judge, chosen, n_knocked_out, seed)
+    more, said["knocked_out"] = _completeness(judge, chosen, n_knocked_out, seed)
+    values |= more
     values |= _comparisons(chosen, scores, known, seed)
     ablation = judge.runner.ablation()
     settings = {
@@ -168,6 +171,7 @@ def _of_circuits(judge: Judge, named: Sequence[tuple[str, Circuit]], seed: int) 
         "kl_quantiles": Values(measured.kl.quantile(levels, dim=1).T, (circuits, quantiles), "nats", "KL"),
         "model": Values(judge.whole, (examples,), unit, "m(whole model), per prompt"),
         "empty": Values(judge.empty, (examples,), unit, "m(empty circuit), per prompt"),
+        "kl_empty": Values(judge.kl_of_empty, (examples,), "nats", "KL of the empty circuit from the model"),
     }
 
 
@@ -185,18 +189,21 @@ def _curve_values(curve: Curve | None) -> dict[str, Values]:
             "areas": areas}  # fmt: skip
 
 
-def _against_random(judge: Judge, circuit: Circuit, n: int, seed: int) -> dict[str, Values]:
+def _against_random(judge: Judge, circuit: Circuit, n: int, seed: int) -> tuple[dict[str, Values], dict[str, Any]]:
+    """What random circuits reach, p, and how many of them score as the circuit does on every prompt."""
     drawn = random_circuits(circuit, n, seed)
     metric = judge.measure([circuit, *drawn], "running random circuits").metric
     far = judge.unfaithfulness(metric)
     p = random_p_value(float(far[0]), far[1:], TIE)
     axis = Axis("random", tuple(range(n)))
     text = f"connected random circuits with the layers of the headline circuit; p = {p:.4g}"
-    return {
+    alike = (metric[1:] - metric[0]).abs().amax(1) <= TIE * abs(judge.difference)
+    values = {
         "random": Values(judge.faithfulness(metric[1:]), (axis,), "faithfulness", text),
         "random_unfaithfulness": Values(far[1:], (axis,), "mean |m(C) - m(model)| / |m(model) - m(empty)|", text),
         "random_p": Values(torch.tensor(p), (), "p-value", "of the headline circuit among random ones"),
     }
+    return values, {"random_p": p, "random_same": int(alike.sum())}
 
 
 def _tests(
@@ -229,6 +236,7 @@ def _tests(
             values["edge_p"] = Values(found.p_values, (edges,), "p-value", "minimality of each edge, uncorrected")
             added = Axis("added", tuple(range(len(found.added))))
             values["added_effect"] = Values(found.added, (added,), unit, "the same for edges of paths added at random")
+            values["effects_in_order"] = _in_order(found.effects, found.added, unit)
         elif test == "sufficiency":
             far = judge.unfaithfulness(judge.measure([circuit, *drawn]).metric)
             outcomes.append(sufficiency_test(float(far[0]), far[1:], tie=TIE, alpha=alpha))
@@ -240,19 +248,35 @@ def _tests(
     supports = [float("nan") if o.supports is None else float(o.supports) for o in outcomes]
     values["test_p"] = Values(_doubles(o.p_value for o in outcomes), axis, "p-value", "see settings['tests']")
     values["test_statistic"] = Values(_doubles(o.statistic for o in outcomes), axis, "", "see settings['tests']")
-    values["test_supports"] = Values(_doubles(supports), axis, "1: for the circuit", "NaN: undecided")
+    meaning = "1: passed (an idealised test: not rejected), 0: failed, NaN: undecided"
+    values["test_supports"] = Values(_doubles(supports), axis, "", meaning)
     return outcomes, values
 
 
-def _completeness(judge: Judge, circuit: Circuit, n_random: int, seed: int) -> dict[str, Values]:
+def _in_order(effects: Tensor, added: Tensor, unit: str) -> Values:
+    """Both kinds of effects sorted, on a common axis: the share of edges that have a smaller one."""
+    shares = torch.linspace(0, 1, 21)
+    data = torch.stack([effects.float().quantile(shares), added.float().quantile(shares)])
+    labels = tuple(round(100 * float(share)) for share in shares)
+    axes = (Axis("which", ("of the circuit", "added at random")), Axis("share", labels))
+    return Values(data, axes, unit, "effects of single edges, sorted")
+
+
+def _completeness(
+    judge: Judge, circuit: Circuit, n_random: int, seed: int
+) -> tuple[dict[str, Values], dict[str, list[str]]]:
+    """Faithfulness without sets of nodes, and the members of each set."""
     if not n_random:
-        return {}
+        return {}, {}
     found = knock_out_sets(judge, circuit, n_random, seed=seed)
-    axes = (Axis("run", ("circuit", "model")), Axis("knocked_out", found.labels))
-    text = "faithfulness without sets of nodes: " + "; ".join(
-        f"{label}: {' '.join(nodes)}" for label, nodes in zip(found.labels, found.nodes) if label.startswith("greedy")
+    labels = tuple(
+        f"greedy: {' '.join(nodes)}" if label.startswith("greedy") else f"{label} ({len(nodes)} nodes)"
+        for label, nodes in zip(found.labels, found.nodes)
     )
-    return {"completeness": Values(torch.stack([found.circuit, found.model]), axes, "faithfulness", text)}
+    axes = (Axis("run", ("circuit", "model")), Axis("knocked_out", labels))
+    data = torch.stack([found.circuit, found.model])
+    values = {"completeness": Values(data, axes, "faithfulness", "faithfulness without sets of nodes")}
+    return values, {label: list(nodes) for label, nodes in zip(labels, found.nodes)}
 
 
 def _comparisons(

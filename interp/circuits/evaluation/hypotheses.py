@@ -15,6 +15,17 @@ from dataclasses import dataclass
 IDEALISED = ("equivalence", "independence", "minimality")
 FLEXIBLE = ("sufficiency", "partial_necessity")
 TESTS = (*IDEALISED, *FLEXIBLE)
+VERDICTS = (
+    "The null hypothesis of equivalence, independence and minimality is the ideal circuit: not rejected is no evidence "
+    "for it, least of all with few prompts. That of sufficiency and partial necessity is a circuit no better than "
+    "random ones: rejected speaks for it."
+)
+"""What to know about the verdicts of the tests."""
+TWO_P_VALUES = (
+    "p against random circuits is (1 + those at least as faithful) / (1 + all of them); the p of sufficiency is of "
+    "another null hypothesis, that the circuit beats at most 90 % of them (binomial), so the two differ."
+)
+"""Why sufficiency and the headline have different p-values."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +33,8 @@ class Outcome:
     """One test of one circuit.
 
     statistic: what was counted or measured (see `meaning`); n: prompts or random circuits that it rests on;
-    supports: whether the outcome speaks for the circuit at level alpha, None when the test cannot tell.
+    supports: whether the circuit passes at level alpha, None when the test cannot tell. To pass an idealised test is
+    no evidence: its ideal was not rejected (see `verdict`).
     """
 
     test: str
@@ -33,6 +45,15 @@ class Outcome:
     null: str
     meaning: str
     note: str = ""
+
+
+def verdict(test: str, supports: float | bool | None) -> str:
+    """What became of a test's null hypothesis, and whom that speaks for. supports: as in `Outcome`, NaN for None."""
+    if supports is None or math.isnan(supports):
+        return "undecided"
+    if test in IDEALISED:
+        return "not rejected" if supports else "rejected: against the circuit"
+    return "rejected: for the circuit" if supports else "not rejected: nothing for the circuit"
 
 
 def more_often_than(wins: int, n: int, share: float) -> float:

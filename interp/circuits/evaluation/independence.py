@@ -24,7 +24,8 @@ def independence_test(
 ) -> Outcome:
     """H0: over prompts, the score of the model without the circuit's edges is independent of the whole model's.
 
-    tie: a score that varies by less is constant, and so independent of anything.
+    tie: a score that varies by less is constant: nothing can depend on it, which tells nothing about the circuit, and
+    the test is undecided.
     """
     constant = min(float(values.max() - values.min()) for values in (complement, model)) <= tie
     if constant:
@@ -36,7 +37,7 @@ def independence_test(
         statistic=statistic,
         p_value=p,
         n=len(model),
-        supports=p > alpha,
+        supports=None if constant else p > alpha,
         null="the score without the circuit is independent of the model's",
         meaning="Hilbert-Schmidt independence criterion of the two scores",
         note="one of the scores is the same for all prompts" if constant else "",

@@ -51,13 +51,13 @@ def curve_circuits(
     return [scores.top(size) for size in curve_sizes(n_scored, sizes)]
 
 
-def over_sizes(judge: Judge, circuits: Sequence[Circuit], n_random: int, seed: int) -> Curve | None:
-    """Measure the circuits and `n_random` random ones beside each; None for fewer than two sizes."""
+def over_sizes(judge: Judge, circuits: Sequence[Circuit], n_random: Sequence[int], seed: int) -> Curve | None:
+    """Measure the circuits and, beside each, its number of random ones; None for fewer than two sizes."""
     if len(circuits) < 2:
         return None
     metric = judge.measure(circuits, "running circuits of several sizes").metric
     far = judge.unfaithfulness(metric)
-    beside = [_beside(judge, circuit, n_random, seed) for circuit in circuits]
+    beside = [_beside(judge, circuit, n, seed) for circuit, n in zip(circuits, n_random, strict=True)]
     nothing = torch.full((3,), float("nan"))
     bands = [
         nothing if drawn is None else judge.faithfulness(drawn).quantile(torch.tensor([0.05, 0.5, 0.95]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import interp
 from interp.circuits import Circuit, Graph, score_edges
 from interp.circuits.evaluation import Judge, evaluate, knock_out_sets, node_knockouts, random_circuits
 from interp.circuits.evaluation.faithfulness import areas, curve_sizes
+from interp.circuits.evaluation.findings import finding, verdict, what_it_cannot_say
 from interp.circuits.evaluation.known_circuits import auroc, overlap, rank_correlation
 from interp.circuits.evaluation.stability import bootstrap_jaccard
 from interp.errors import InputError
@@ -48,10 +50,13 @@ def redundant() -> Any:
     return interp.load_model("toy/two_circuits")
 
 
+FOR, NOTHING = "rejected: for the circuit", "not rejected: nothing for the circuit"
+
+
 def answers(report: Any) -> dict[str, str]:
     frame = report.tests().set_index("test")
     assert list(frame.index) == ["equivalence", "independence", "minimality", "sufficiency", "partial_necessity"]
-    return dict(frame["for the circuit"])
+    return dict(frame["verdict"])
 
 
 def test_a_true_circuit_passes(redundant: Any) -> None:
@@ -59,7 +64,9 @@ def test_a_true_circuit_passes(redundant: Any) -> None:
     true = Circuit.from_edges(graph, toy_module("toy/two_circuits").TRUTH.sufficient[-1])
     report = evaluate(redundant, task, true, n_random=30)
     found = answers(report)
-    assert all(found[test] == "yes" for test in ("equivalence", "independence", "minimality", "sufficiency"))
+    assert all(found[test] == "not rejected" for test in ("equivalence", "minimality"))
+    assert found["sufficiency"] == "rejected: for the circuit"
+    assert found["independence"] == "undecided", "without the circuit all prompts score alike"
     assert report.settings["random_p"] == pytest.approx(1 / 31)
     # In so small a graph one random circuit in five holds the edges into the logits, and cuts as deep.
     assert 0.7 < report.tests().set_index("test").loc["partial_necessity", "statistic"] < 0.9
@@ -69,10 +76,10 @@ def test_the_strongest_edges_are_sufficient_and_necessary_beside_random_ones() -
     model, task = tiny("native"), random_pairs()
     scores = score_edges(model, task, method="exact")
     found = answers(evaluate(model, task, scores.top(20, by="signed"), n_random=30, n_knocked_out=0))
-    assert (found["sufficiency"], found["partial_necessity"]) == ("yes", "yes")
+    assert (found["sufficiency"], found["partial_necessity"]) == (FOR, FOR)
     weakest = Circuit(scores.graph, scores.graph.exists & (scores.score.abs() < scores.score.abs().nanmedian()))
     found = answers(evaluate(model, task, weakest, n_random=30, n_knocked_out=0))
-    assert (found["sufficiency"], found["partial_necessity"]) == ("no", "no")
+    assert (found["sufficiency"], found["partial_necessity"]) == (NOTHING, NOTHING)
 
 
 def random_pairs(n: int = 12) -> Any:
@@ -89,7 +96,10 @@ def test_a_random_circuit_fails(redundant: Any) -> None:
     wrong = next(circuit for circuit in random_circuits(true, 30, seed=7) if circuit.iou(true) < 0.3)
     judged = evaluate(redundant, task, wrong, n_random=30, n_knocked_out=0)
     found = answers(judged)
-    assert all(found[test] == "no" for test in ("equivalence", "minimality", "sufficiency", "partial_necessity"))
+    assert all(found[test] == "rejected: against the circuit" for test in ("equivalence", "minimality"))
+    assert all(found[test] == NOTHING for test in ("sufficiency", "partial_necessity"))
+    assert verdict(judged) == "not found"
+    assert finding(judged, "two", "a toy").startswith("Not found: these edges are no circuit for two in a toy. ")
     assert float(judged.values["faithfulness"].data[0]) == pytest.approx(0.0, abs=1e-4)
     assert judged.settings["random_p"] > 0.5
 
@@ -106,6 +116,49 @@ def test_the_ends_of_the_scale_and_the_curve(report: Any) -> None:
     assert report.sel(measure="node_auroc").values["known"].data == 1.0
 
 
+def test_the_circuits_own_size_has_its_own_random_circuits(toy: Any, truth: Circuit) -> None:
+    task = for_toy(toy, n=8, seed=0)
+    circuits = [truth, Circuit.full(truth.graph)]
+    judged = evaluate(toy, task, circuits, n_random=30, n_random_elsewhere=3, tests=(), n_knocked_out=0)
+    assert float(judged.values["curve_p"].data[0]) == pytest.approx(judged.settings["random_p"])
+    drawn = judged.values["random"].data
+    assert judged.values["curve"].data[1, 0] == pytest.approx(float(drawn.quantile(0.5)))
+    same = judged.settings["random_same"]
+    # The set that suffices with prompts of one length is one edge smaller, and some random circuits hold it.
+    working = Circuit.from_edges(truth.graph, toy_module("toy/induction").TRUTH.sufficient[0])
+    assert same == sum((working - circuit).n_edges == 0 for circuit in random_circuits(truth, 30, seed=0)) > 0
+    assert f"{same} of the 30 random circuits score as this one does" in " ".join(what_it_cannot_say(judged))
+    assert judged.settings["random_p"] >= (1 + same) / 31
+
+
+def test_what_was_found_is_a_sentence_with_its_numbers(report: Any) -> None:
+    assert verdict(report) == "found"
+    said = finding(report, "induction", "a toy")
+    assert said.startswith("Found: a circuit for induction in a toy. 5 edges of 29 (17 %) keep 1.00 [1.00, 1.00]")
+    assert "30 random circuits of its size keep" in said
+    alone = replace(report, values={name: held for name, held in report.values.items() if name != "random"})
+    assert verdict(alone) == "not compared"
+
+
+def test_a_smaller_circuit_that_does_as_well_is_named(report: Any, toy: Any, truth: Circuit) -> None:
+    assert not any("smaller" in said for said in what_it_cannot_say(report))
+    task = for_toy(toy, n=8, seed=0)
+    judged = evaluate(toy, task, [Circuit.full(truth.graph), truth], tests=(), n_random=0, n_knocked_out=0)
+    assert "A smaller circuit does as well: 5 edges of the curve reach 1.00, these 1.00." in what_it_cannot_say(judged)
+
+
+def test_sets_and_effects_are_there_to_be_read(report: Any) -> None:
+    sets = report.settings["knocked_out"]
+    greedy = [label for label in report.values["completeness"].axes[1].labels if label.startswith("greedy: ")]
+    assert greedy
+    assert all(label == "greedy: " + " ".join(sets[label]) for label in greedy)
+    titles = [plot.title for plot in report.plots]
+    assert {"Minimality", "Quantiles over prompts: KL"} <= set(titles)
+    ordered = report.values["effects_in_order"].data
+    assert ordered[0, -1] == pytest.approx(float(report.values["edge_effect"].data.max()))
+    assert ordered[1, 0] == pytest.approx(float(report.values["added_effect"].data.min()))
+
+
 def test_every_number_says_what_it_depends_on(report: Any) -> None:
     text = str(report.ablation)
     for part in ("edges", "counterfactual", "all positions", "noise", "toy/induction (n=12"):
@@ -114,6 +167,7 @@ def test_every_number_says_what_it_depends_on(report: Any) -> None:
     assert all(text in plot.caption for plot in report.plots)
     summary = report.summary()
     assert set(summary["ablation"]) == {text}
+    assert {"m(model) (logits)", "m(no edge) (logits)", "known: node_recall"} <= set(summary["quantity"])
     assert {"faithfulness", "cmd", "cpr", "p against random", "stability", "incompleteness"} <= set(summary["quantity"])
     assert "no upper bound" in summary.set_index("quantity").loc["cpr", "note"]
 
