@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Float
@@ -145,13 +146,15 @@ def score_edges(
     settings = Settings(at, steps, _edges(graph, edges, method), batch_size, memory_budget, options)
     module = importlib.import_module(f"interp.circuits.scoring.{METHODS[method]}")
     _check(model, task, method, settings, module, keep_examples)
-    moments, own, other, kept = Moments(), [], [], []
+    moments, own, other, kept, used = Moments(), [], [], [], []
     scored: Scored
     planned = module.plan(model, task, graph, settings) if hasattr(module, "plan") else None
     told = f"scoring edges by {method}" + (f" ({planned})" if planned else "")
     with progress(len(task), told) as bar:
         for scored in module.scores(model, task, graph, settings):
+            check_numbers(scored.scores[:, graph.exists], f"the score of an edge by {method}", moments.n)
             moments.add(scored.scores)
+            used.append(scored.batch_size or (len(scored.scores) if _by_prompt(module) else settings.batch_size))
             if scored.own is not None and scored.other is not None:
                 check_numbers(torch.stack([scored.own, scored.other]), f"{task.metric.name} of a run")
                 own.append(scored.own.detach().cpu())
@@ -160,6 +163,7 @@ def score_edges(
                 kept.append(scored.scores.float().cpu())
             bar.advance(len(scored.scores) if _by_prompt(module) else len(task))
     described = _describe(task, graph, method, settings, module)
+    described["batch_size"] = used[0]
     described["planned_bytes"] = None if planned is None else planned.bytes
     source = provenance(model=identity(model), task=task.describe(), seed=task.seed, started=started)
     values = _values(graph, task, moments, own, other, kept, settings, module)
@@ -214,9 +218,11 @@ def _edges(graph: Graph, edges: Iterable[Edge] | None, method: str) -> tuple[Edg
     return chosen
 
 
-def check_size(n_edges: int, score: Float[Tensor, "writers readers"]) -> None:
-    """Raise InputError unless so many edges have a score."""
+def check_size(n_edges: object, score: Float[Tensor, "writers readers"]) -> None:
+    """Raise InputError unless n_edges is a whole number and so many edges have a score."""
     scored = int((~score.isnan()).sum())
+    if isinstance(n_edges, bool) or not isinstance(n_edges, int | np.integer):
+        raise InputError(f"n_edges is a whole number of edges, 1 to {scored}, not {n_edges!r}")
     if not 1 <= n_edges <= scored:
         raise InputError(f"n_edges={n_edges} of {scored} scored edges; choose a number from 1 to {scored}")
 
@@ -236,7 +242,6 @@ def _describe(task: PromptPairs, graph: Graph, method: str, settings: Settings, 
         "steps": settings.steps if method in WITH_STEPS else None,
         "edges": None if settings.edges is None else [list(edge) for edge in settings.edges],
         "effect": method in EFFECTS,
-        "batch_size": settings.batch_size,
         "memory_budget": settings.memory_budget,
         "graph": graph.describe(),
     }

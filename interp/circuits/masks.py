@@ -83,6 +83,11 @@ class MaskRunner:
     def __len__(self) -> int:
         return len(self.task)
 
+    @property
+    def batch_size(self) -> int:
+        """How many prompts share a pass."""
+        return self._step
+
     def ablation(self, granularity: str = "edges") -> AblationTuple:
         """What the numbers depend on besides the circuit."""
         value = f"mean per {self.mean_over}" if self.value == "mean" else self.value

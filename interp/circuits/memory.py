@@ -37,7 +37,7 @@ class MemoryPlan:
     bytes: int
 
     def __str__(self) -> str:
-        return f"{self.prompts} prompts a pass, {self.bytes / 2**20:.0f} MB"
+        return f"{self.prompts} prompts a pass, {in_words(self.bytes)}"
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ def memory_plan(
     if least > memory_budget:
         fix = "a smaller batch_size" if batch_size and batch_size > 1 else "shorter prompts"
         raise InputError(
-            f"scoring these edges takes at least {least / 2**20:.0f} MB and the budget is "
-            f"{memory_budget / 2**20:.0f} MB; give a larger memory_budget or {fix}"
+            f"scoring these edges takes at least {in_words(least)} and the budget is {in_words(memory_budget)}; give a "
+            f"larger memory_budget (in bytes) or {fix}"
         )
     most = max(1, min(len(task), MOST_PASS_TOKENS // width))
     prompts = min(batch_size or most, len(task))
@@ -106,6 +106,11 @@ def memory_plan(
     while tile > 1 and sizes.total(prompts, runs, steps, tile) > memory_budget:
         tile = max(1, tile * 3 // 4)
     return MemoryPlan(prompts, runs, tile, sizes.total(prompts, runs, steps, tile))
+
+
+def in_words(n_bytes: int) -> str:
+    """A number of bytes: exact below a megabyte, which such a number may be by mistake, else in MB of 2**20 bytes."""
+    return f"{n_bytes} bytes" if n_bytes < 2**20 else f"{n_bytes / 2**20:.4g} MB"
 
 
 def bytes_of_a_writer(model: Any, n_rows: int, width: int) -> int:

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from interp.errors import InputError
 from interp.models.identifying import tokenizer_sha256
+from interp.models.toy import COMPILED, TOYS
 from interp.tasks import PromptPairs
 
 
 def check_task(model: Any, task: PromptPairs, *, gradients: bool) -> None:
-    """Raise InputError for a task of one pair, of equal prompts, of another tokenizer, or (for methods that take
-    gradients) with a metric that has none."""
+    """Raise InputError for a task of one pair, of equal prompts, of another tokenizer or hand-built model, or (for
+    methods that take gradients) with a metric that has none."""
     if gradients and not task.metric.differentiable:
         raise InputError(f"{task.metric.name} has no gradient; use task.with_metric('logit_difference')")
     if len(task) < 2:
@@ -26,14 +27,21 @@ def check_task(model: Any, task: PromptPairs, *, gradients: bool) -> None:
     _check_tokens(model, task)
 
 
-def check_numbers(values: Tensor, what: str) -> None:
-    """Raise InputError when a metric is not a number for some prompt."""
+def check_numbers(values: Tensor, what: str, first: int | None = None) -> None:
+    """Raise InputError when a number is none for some prompt.
+
+    values: [..., prompt], or with first (the number of the first prompt) scores of edges, [prompt, edge], which need no
+    metric: what is wrong with them is the model.
+    """
     bad = ~torch.isfinite(values)
-    if bool(bad.any()):
-        row = int(bad.flatten().nonzero()[0])
-        raise InputError(
-            f"{what} is {float(values.flatten()[row])} for prompt {row}; leave that prompt out or change the metric"
-        )
+    if not bool(bad.any()):
+        return
+    index = bad.nonzero()[0]
+    value, fix = float(values[tuple(index)]), "leave that prompt out or change the metric"
+    row = int(index[-1])
+    if first is not None:
+        row, fix = first + int(index[0]), "look for NaN among the model's weights, or leave that prompt out"
+    raise InputError(f"{what} is {value} for prompt {row}; {fix}")
 
 
 def check_batch_size(batch_size: int | None) -> None:
@@ -49,6 +57,9 @@ def _check_tokens(model: Any, task: PromptPairs) -> None:
             f"the prompts hold token {largest} and this model knows {size}: they were made with another tokenizer"
         )
     own, theirs = getattr(model, "tokenizer", None), task.tokenizer
+    toy, name = task.settings.get("toy"), str(model.cfg.model_name)
+    if toy is not None and toy != name and (own is not None or name in (*TOYS, *COMPILED)):
+        raise InputError(f"the prompts were made for {toy} and mean nothing to {name}; make the task with this model")
     if own is None or theirs is None or own is theirs:
         return
     if tokenizer_sha256(own) != tokenizer_sha256(theirs):

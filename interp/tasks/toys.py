@@ -21,7 +21,7 @@ def for_toy(model_or_name: Any, n: int = 16, seed: int = 0) -> PromptPairs:
         raise InputError(f"{name!r} is no hand-built model; use ioi, induction, from_jsonl or from_tokens")
     if n < 1:
         raise InputError(f"a task needs at least one pair; n={n}")
-    module = toy_module(name)
+    module, full = toy_module(name), name if name.startswith("toy/") else f"toy/{name}"
     clean, corrupt, answers, distractors = module.pairs(n, seed)
     if not isinstance(model_or_name, str):
         clean, corrupt = clean.to(embedding_device(model_or_name)), corrupt.to(embedding_device(model_or_name))
@@ -32,7 +32,7 @@ def for_toy(model_or_name: Any, n: int = 16, seed: int = 0) -> PromptPairs:
         distractors,
         # Only some toys have a BOS; those that do name it.
         prepend_bos=hasattr(module, "BOS"),
-        name=name if name.startswith("toy/") else f"toy/{name}",
+        name=full,
         seed=seed,
-        settings={"corruption": "toy"},
+        settings={"corruption": "toy", "toy": full},
     )

@@ -10,8 +10,9 @@ import transformers
 from torch import Tensor
 
 import interp
-from interp.circuits import EdgeScores, Graph, memory_plan, score_edges
+from interp.circuits import Circuit, EdgeScores, Graph, evaluate, memory_plan, score_edges, search
 from interp.circuits.edge_plots import plot_of
+from interp.circuits.edge_scores import check_size
 from interp.errors import InputError
 from interp.models.toy import induction, linear
 from interp.results import Axis, Values, load
@@ -193,3 +194,42 @@ def test_prompts_of_unequal_length_need_roles() -> None:
     assert not bool(placed.score[placed.graph.exists].isnan().any())
     with pytest.raises(InputError, match="no path"):
         score_edges(model, task, "eap-ig", graph=Graph.of(model, ("end",)))
+
+
+@pytest.mark.parametrize("n_edges", [2.5, "3", None, True])
+def test_a_number_of_edges_is_whole(n_edges: Any) -> None:
+    scores = score_edges(induction.build(), interp.tasks.for_toy("toy/induction", n=2), "eap")
+    with pytest.raises(InputError, match="n_edges is a whole number of edges, 1 to 29, not"):
+        check_size(n_edges, scores.score)
+
+
+def test_prompts_of_another_toy_are_refused() -> None:
+    model, task = induction.build(), interp.tasks.for_toy("toy/and", n=4)
+    for ask in (lambda: score_edges(model, task, "eap"), lambda: search(model, task, "acdc", threshold=0.1)):
+        with pytest.raises(InputError, match="the prompts were made for toy/and and mean nothing to toy/induction"):
+            ask()
+    with pytest.raises(InputError, match="made for toy/and"):
+        evaluate(model, task, Circuit.full(Graph.of(model)))
+
+
+@pytest.mark.parametrize("method", ["ifr", "eap"])
+def test_weights_that_are_no_numbers_are_refused(method: str) -> None:
+    model = induction.build()
+    parameters = dict(model.original_model.named_parameters())
+    with torch.no_grad():
+        next(value for name, value in parameters.items() if "embed" in name).fill_(float("nan"))
+    with pytest.raises(InputError, match="is nan for prompt 0"):
+        score_edges(model, interp.tasks.for_toy("toy/induction", n=2), method)
+
+
+@pytest.mark.parametrize("method", ["eap", "exact", "ifr", "edge-pruning"])
+def test_settings_hold_the_batch_size_that_was_used(method: str) -> None:
+    model, task = induction.build(), interp.tasks.for_toy("toy/induction", n=3)
+    options = {"n_steps": 1} if method == "edge-pruning" else {}
+    assert score_edges(model, task, method, **options).settings["batch_size"] == 3
+    assert score_edges(model, task, method, batch_size=2, **options).settings["batch_size"] == 2
+
+
+def test_a_tiny_budget_is_told_in_bytes() -> None:
+    with pytest.raises(InputError, match=r"takes at least \d+ bytes and the budget is 1000 bytes; give a larger"):
+        score_edges(induction.build(), interp.tasks.for_toy("toy/induction", n=2), "eap", memory_budget=1000)

@@ -54,7 +54,7 @@ def scores(model: Any, task: PromptPairs, graph: Graph, settings: Settings) -> I
         check_threshold(threshold)
         state = decide_all(trials, State(0, (), graph.exists.clone(), start), damage, threshold, lambda _: None)
         found[connected(Circuit(graph, state.mask), "counterfactual").mask] = threshold
-    yield Scored(found[None], *_baselines(damage, nothing))
+    yield Scored(found[None], *_baselines(damage, nothing), damage.runner.batch_size)
 
 
 def _baselines(damage: Damage, nothing: torch.Tensor) -> tuple[torch.Tensor | None, torch.Tensor | None]:

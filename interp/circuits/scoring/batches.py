@@ -42,12 +42,13 @@ class Scored:
     """Scores of a batch of prompts, or one for all of the task where a method is not BY_PROMPT.
 
     own, other: the metric of both runs of each prompt, "own" being the one that gradients are taken at; None where a
-    method does not know.
+    method does not know. batch_size: prompts that shared a pass, where that is not the number of prompts scored here.
     """
 
     scores: Float[Tensor, "example writers readers"]
     own: Float[Tensor, " prompt"] | None = None
     other: Float[Tensor, " prompt"] | None = None
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -51,7 +51,7 @@ def scores(model: Any, task: PromptPairs, graph: Graph, settings: Settings) -> I
             found[:, rows, columns] = sign * (own - runner.metric(masks)).T.float().cpu()
             bar.advance(len(chosen))
     everything = torch.zeros_like(graph.exists)[None]
-    yield Scored(found, own, runner.metric(everything)[0])
+    yield Scored(found, own, runner.metric(everything)[0], runner.batch_size)
 
 
 def _indices(graph: Graph, settings: Settings) -> torch.Tensor:

@@ -39,7 +39,7 @@ def scores(model: Any, task: PromptPairs, graph: Graph, settings: Settings) -> I
     )
     nodes = importances(each, graph)
     own, other = (clean, corrupt) if settings.at == "clean" else (corrupt, clean)
-    yield Scored(edges_of_nodes(nodes, graph)[None], own, other)
+    yield Scored(edges_of_nodes(nodes, graph)[None], own, other, settings.batch_size)
 
 
 def attributions(

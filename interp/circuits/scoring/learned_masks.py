@@ -63,7 +63,7 @@ class MaskedLoss:
         found[0, self.rows, self.columns] = edges.detach().float()
         plain = MaskRunner(self.runner.model, task, self.runner.graph)
         corrupt = plain.metric(torch.zeros_like(self.runner.graph.exists)[None])[0]
-        return Scored(found, plain.untouched(), corrupt)
+        return Scored(found, plain.untouched(), corrupt, self.n_prompts)
 
 
 def check_training(n_steps: int, learning_rate: float) -> None:
