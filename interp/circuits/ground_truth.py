@@ -95,6 +95,16 @@ class _Case:
         return f"{self.toy} {self.direction}"
 
 
+@dataclass(frozen=True)
+class _Remark:
+    """What is said of a method on a toy in one direction: begin, "toy direction", end."""
+
+    begin: str
+    toy: str
+    direction: str
+    end: str
+
+
 def ground_truth_table(
     methods: Iterable[str] | None = None,
     toys: Iterable[str] | None = None,
@@ -117,12 +127,12 @@ def ground_truth_table(
     cases = _cases(built, _known_names("direction", directions, DIRECTIONS), n=n, seed=seed)
     for method in chosen:  # loading code is not scoring
         importlib.import_module(f"interp.circuits.scoring.{edge_scores.METHODS[method]}")
-    rows, notes = [], []
+    rows, remarks = [], []
     for case in cases:
         for method in chosen:
-            row, note = _row(case, method)
+            row, made = _row(case, method)
             rows.append(row)
-            notes += note
+            remarks += made
     axes = (Axis("case", tuple(case.name for case in cases)), Axis("method", tuple(chosen)))
     return GroundTruthTable(
         values=_values(rows, cases, axes),
@@ -140,7 +150,7 @@ def ground_truth_table(
             started=started,
         ),
         plots=_plots(),
-        texts={"notes": notes},
+        texts={"notes": [*_unseen_alone(cases), *_sentences(remarks)]},
     )
 
 
@@ -181,7 +191,7 @@ def _known(module: ModuleType, graph: Graph, case: Case, pairs: tuple[Tensor, ..
     )
 
 
-def _row(case: _Case, method: str) -> tuple[dict[str, float], list[str]]:
+def _row(case: _Case, method: str) -> tuple[dict[str, float], list[_Remark]]:
     """The numbers of one case and method, and what there is to say about them."""
     is_effect = method in edge_scores.EFFECTS
     if not is_effect and case.direction != "noise":
@@ -191,7 +201,7 @@ def _row(case: _Case, method: str) -> tuple[dict[str, float], list[str]]:
     try:
         result = score_edges(case.model, case.task, method, at=at, graph=case.graph)
     except InputError as refusal:
-        return {}, [f"{method} refuses {case.name}: {refusal}"]
+        return {}, [_Remark(f"{method} refuses", case.toy, case.direction, f": {refusal}")]
     seconds = time.process_time() - start
     known = case.known
     index = torch.tensor([case.graph.edge_index(edge) for edge in known.names])
@@ -211,16 +221,44 @@ def _row(case: _Case, method: str) -> tuple[dict[str, float], list[str]]:
     return row, _blindness(case, method, missed)
 
 
-def _blindness(case: _Case, method: str, missed: Bool[Tensor, " edge"]) -> list[str]:
+def _blindness(case: _Case, method: str, missed: Bool[Tensor, " edge"]) -> list[_Remark]:
+    """Which edges are missed: blind is a method where the gradient is zero, elsewhere it underestimates."""
     known = case.known
     edges = [edge for edge, is_missed in zip(known.names, missed.tolist()) if is_missed]
-    if not edges:
+    kinds = {
+        f"{method} is blind to": ([edge for edge in edges if edge in known.flat], _FLAT),
+        f"{method} underestimates": ([edge for edge in edges if edge not in known.flat], _SMALL),
+    }
+    remarks = []
+    for begins, (those, reason) in kinds.items():
+        listed = ", ".join(f"{writer} -> {reader}" for writer, reader in those)
+        begin = f"{begins} {len(those)} of the {int(known.active.sum())} active edges of"
+        remarks += [_Remark(begin, case.toy, case.direction, f": {listed}; {reason}")] if those else []
+    return remarks
+
+
+_FLAT = "the metric is flat there (saturated attention, or a ReLU that is off), and the gradient zero"
+_SMALL = f"it scores them below {100 * BLIND:.0f} % of their effect"
+
+
+def _unseen_alone(cases: list[_Case]) -> list[str]:
+    """One sentence on edges that no score of single edges can see, since others stand in for them."""
+    hidden = [(case, int((case.known.in_a_circuit & ~case.known.active).sum())) for case in cases]
+    named = [f"{case.name} ({n} of {int(case.known.in_a_circuit.sum())})" for case, n in hidden if n]
+    if not named:
         return []
-    listed = ", ".join(f"{writer} -> {reader}" for writer, reader in edges)
-    which = f"{len(edges)} of the {int(known.active.sum())} active edges of {case.name}"
-    flat = set(edges) <= known.flat
-    reason = "; the metric is flat there (saturated attention, or a ReLU that is off)" if flat else ""
-    return [f"{method} is blind to {which}: {listed}{reason}"]
+    return [
+        "Edges of a sufficient set that change nothing when patched alone, since others stand in for them, are unseen "
+        f"by exact effects of single edges and by all estimates of these: {', '.join(named)}."
+    ]
+
+
+def _sentences(remarks: list[_Remark]) -> list[str]:
+    """A sentence a remark; what holds in both directions is said once."""
+    directions: dict[tuple[str, str, str], list[str]] = {}
+    for one in remarks:
+        directions.setdefault((one.begin, one.toy, one.end), []).append(one.direction)
+    return [f"{begin} {toy} {' and '.join(there)}{end}" for (begin, toy, end), there in directions.items()]
 
 
 def auroc(scores: Float[Tensor, " edge"], positive: Bool[Tensor, " edge"]) -> float:
