@@ -29,7 +29,13 @@ _NODE = re.compile(
     r"(?:@(?P<role>.+))?$"
 )
 _WIDTHS = (1.0, 1.8, 2.8, 4.0, 5.5, 7.5)
-_ROW, _TALLEST = 42, 2600
+_ARRIVAL = {"q": -1, "k": 0, "v": 1}
+"""Where edges arrive at a head, left to right."""
+_APART = 13
+"""Pixels between the ports of a head."""
+_LEFT = 88
+"""Pixels for the names of the rows."""
+_ROW, _TALLEST = 52, 3200
 """Pixels of a row, and of the whole figure."""
 
 
@@ -41,6 +47,15 @@ class Edge:
     reader: str
     score: float
     more: str = ""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where nodes stand; apart: between neighbouring ports of a head; pixel: of a row."""
+
+    places: dict[str, tuple[float, float]]
+    apart: float
+    pixel: float
 
 
 def graph(result: Result, plot: Plot) -> Any:
@@ -162,33 +177,49 @@ def _draw(plot: Plot, edges: list[Edge], places: dict[str, tuple[float, float]],
     import plotly.graph_objects as go
 
     figure = go.Figure()
+    n_rows = 1 + max((y for _, y in places.values()), default=0)
+    height = int(min(_TALLEST, max(320, (74 if n_rows < 8 else _ROW) * n_rows + 90)))
+    half = max(2.5, *(abs(x) + 0.6 for x, _ in places.values())) if places else 2.5
+    apart = _APART * 2 * half / (theme.FIGURE_WIDTH - _LEFT - 20)
+    layout = _Layout(places, min(0.3, apart), n_rows / (height - 90))
     largest = max((abs(edge.score) for edge in edges), default=1.0)
     for positive in (True, False):
         for step, width in enumerate(_WIDTHS):
             group = [e for e in edges if (e.score >= 0) == positive and _width(e, largest) == step]
             if group:
-                figure.add_trace(_lines(group, places, width, theme.POSITIVE if positive else theme.NEGATIVE))
+                figure.add_trace(_lines(group, layout, width, theme.POSITIVE if positive else theme.NEGATIVE))
     if edges:
         shared = _shared(places, int(plot.options.get("heads_per_group", 1)))
         if shared is not None:
             figure.add_trace(shared)
         scored = not plot.options.get("unscored", False)
-        figure.add_trace(_handles(edges, places, unit if scored else ""))
+        figure.add_trace(_handles(edges, layout, unit if scored else ""))
         figure.add_trace(_nodes(edges, places, scored))
-    n_rows = 1 + max((y for _, y in places.values()), default=0)
+        figure.add_trace(_inputs(edges, layout))
     note = f"{len(edges)} edges, blue: positive, orange: negative; width: size"
     note += f"; {n_hidden} smaller edges left out" if n_hidden else ""
     if plot.options.get("unscored"):
         note = f"{len(edges)} edges" + (f"; {n_hidden} left out" if n_hidden else "")
+    if any(_input_of(edge.reader) for edge in edges):
+        note += "; q, k, v below a head: what an edge into it feeds, queries, keys or values"
     figure.add_annotation(text=note, x=0, y=0, xref="paper", yref="paper", yshift=-26, showarrow=False, xanchor="left")
-    half = max(2.5, *(abs(x) + 0.6 for x, _ in places.values())) if places else 2.5
     figure.update_xaxes(visible=False, range=[-half, half])
-    figure.update_yaxes(visible=False, range=[-0.7, n_rows - 0.3])
+    rows = _rows(places)
+    figure.update_yaxes(
+        range=[-0.7, n_rows - 0.3],
+        tickvals=list(rows),
+        ticktext=[for_plotly(name) for name in rows.values()],
+        tickfont={"size": 10, "color": theme.MUTED},
+        showgrid=False,
+        zeroline=False,
+        showline=False,
+        ticks="",
+    )
     figure.update_layout(
         template=theme.template(),
         title=title(plot),
-        height=int(min(_TALLEST, max(320, (74 if n_rows < 8 else _ROW) * n_rows + 90))),
-        margin={"l": 20, "r": 20, "b": 44, "t": 44 if plot.title else 20},
+        height=height,
+        margin={"l": _LEFT, "r": 20, "b": 44, "t": 44 if plot.title else 20},
         showlegend=False,
         hovermode="closest",
     )
@@ -199,30 +230,69 @@ def _width(edge: Edge, largest: float) -> int:
     return min(int(abs(edge.score) / (largest or 1.0) * len(_WIDTHS)), len(_WIDTHS) - 1)
 
 
-def _lines(group: list[Edge], places: dict[str, tuple[float, float]], width: float, colour: str) -> Any:
+def _lines(group: list[Edge], layout: _Layout, width: float, colour: str) -> Any:
     import plotly.graph_objects as go
 
     x: list[float | None] = []
     y: list[float | None] = []
     for edge in group:
-        points = _curve(edge, places)
+        points = _curve(edge, layout)
         x += [*(point[0] for point in points), None]
         y += [*(point[1] for point in points), None]
     line = {"width": width, "color": colour}
     return go.Scatter(x=x, y=y, mode="lines", line=line, opacity=0.55, hoverinfo="skip")
 
 
-def _curve(edge: Edge, places: dict[str, tuple[float, float]]) -> list[tuple[float, float]]:
+def _curve(edge: Edge, layout: _Layout) -> list[tuple[float, float]]:
     """Points of an S-shaped curve; q, k and v arrive at the left, the middle and the right of their head."""
-    (x0, y0), (x1, y1) = places[home(edge.writer)], places[home(edge.reader)]
-    match = _NODE.match(edge.reader)
-    x1 += {"q": -0.12, "k": 0.0, "v": 0.12}.get(match["input"] or "", 0.0) if match else 0.0
+    x0, y0 = layout.places[home(edge.writer)]
+    x1, y1 = _port(edge.reader, layout)
     steps = np.linspace(0, 1, 13)
     ease = steps * steps * (3 - 2 * steps)
     return [(x0 + (x1 - x0) * float(e), y0 + (y1 - y0) * float(t)) for t, e in zip(steps, ease, strict=True)]
 
 
-def _handles(edges: list[Edge], places: dict[str, tuple[float, float]], unit: str) -> Any:
+def _input_of(reader: str) -> str:
+    """q, k or v of a reader's name, empty for any other."""
+    match = _NODE.match(reader)
+    return (match["input"] or "") if match else ""
+
+
+def _rows(places: dict[str, tuple[float, float]]) -> dict[float, str]:
+    """What stands in each row that a layer's name can be given to: "layer 3", "MLP 3", "keys, values 3"."""
+    rows: dict[float, str] = {}
+    for node, (_, y) in places.items():
+        match = _NODE.match(node)
+        if match:
+            what = "MLP" if match["kind"] == "m" else "keys, values" if _is_shared(node) else "heads"
+            rows[y] = f"{what} {match['layer']}"
+    return rows
+
+
+def _port(reader: str, layout: _Layout) -> tuple[float, float]:
+    """Where the edges into a reader end: at a port of its head, or at its node."""
+    (x, y), letter = layout.places[home(reader)], _input_of(reader)
+    return (x + _ARRIVAL[letter] * layout.apart, y - (_size(home(reader)) / 2 + 3) * layout.pixel) if letter else (x, y)
+
+
+def _inputs(edges: list[Edge], layout: _Layout) -> Any:
+    """A small letter at each port where edges arrive: what they feed."""
+    import plotly.graph_objects as go
+
+    fed = sorted({edge.reader for edge in edges if _input_of(edge.reader)})
+    ports = [_port(reader, layout) for reader in fed]
+    return go.Scatter(
+        x=[x for x, _ in ports],
+        y=[y for _, y in ports],
+        mode="markers+text",
+        text=[_input_of(reader) for reader in fed],
+        textfont={"size": 9, "color": theme.INK},
+        marker={"size": 12, "color": "white", "opacity": 1, "line": {"color": theme.MUTED, "width": 0.8}},
+        hoverinfo="skip",
+    )
+
+
+def _handles(edges: list[Edge], layout: _Layout, unit: str) -> Any:
     """Invisible points along the edges that carry the hover texts; without a unit there is no score to tell."""
     import plotly.graph_objects as go
 
@@ -230,7 +300,7 @@ def _handles(edges: list[Edge], places: dict[str, tuple[float, float]], unit: st
     for edge in edges:
         text = f"<b>{for_plotly(edge.writer)} → {for_plotly(edge.reader)}</b>"
         text += f"<br>{unit}: {theme.number(edge.score, 4)}{edge.more}" if unit else ""
-        for point in _curve(edge, places)[3:10:3]:
+        for point in _curve(edge, layout)[3:10:3]:
             points.append(point)
             texts.append(text)
     x, y = zip(*points, strict=True)
@@ -257,6 +327,11 @@ def _shared(places: dict[str, tuple[float, float]], per_group: int) -> Any:
     return go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip") if x else None
 
 
+def _size(node: str) -> float:
+    """Pixels of a node's box, so that its name fits."""
+    return max(32, 6.2 * len(node) + 6) if len(node) <= 8 else 56
+
+
 def _nodes(edges: list[Edge], places: dict[str, tuple[float, float]], scored: bool = True) -> Any:
     import plotly.graph_objects as go
 
@@ -277,7 +352,7 @@ def _nodes(edges: list[Edge], places: dict[str, tuple[float, float]], scored: bo
         textposition="middle center",
         textfont={"size": 10},
         marker={
-            "size": [max(32, 5.6 * len(n) + 4) if len(n) <= 8 else 48 for n in names],
+            "size": [_size(n) for n in names],
             "color": "white",
             "opacity": 1,  # plotly makes markers of several sizes translucent
             "line": {"color": theme.INK, "width": 1.2},
