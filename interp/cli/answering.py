@@ -63,22 +63,32 @@ class Answer:
         self.console = console
         self.shown: list[tuple[str, pd.DataFrame]] = []
         self.said: list[str] = []
+        self.found: list[str] = []
 
     def step(self, name: str, compute: Callable[[], R]) -> R:
         """A result of the run: loaded when an interrupted session finished it, else computed and stored."""
         return self.run.step(name, compute)  # type: ignore[return-value]
 
-    def show(self, frame: pd.DataFrame, title: str = "") -> None:
-        """Print a short table, its title on a line of its own: above a narrow table it would be broken."""
+    def show(self, frame: pd.DataFrame, title: str = "", *, full: pd.DataFrame | None = None) -> None:
+        """Print a short table, its title on a line of its own: above a narrow table it would be broken.
+
+        full: what the report shows in its place, where there is more room.
+        """
         if title:
             self.console.print(Text(title, style="bold"), soft_wrap=True)
         self.console.print(as_table(frame))
-        self.shown.append((title, frame))
+        self.shown.append((title, frame if full is None else full))
 
     def say(self, text: str) -> None:
         """Print a line as it is."""
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
         self.said.append(text)
+
+    def conclude(self, *sentences: str) -> None:
+        """Print what was found; the report begins with it, and keeps what was said besides for its end."""
+        for text in sentences:
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self.found += sentences
 
 
 @contextlib.contextmanager
@@ -115,12 +125,14 @@ def write_report(answer: Answer, title: str) -> Path:
     """One self-contained HTML page: what was printed, then every result of the run, in the order they were made."""
     from interp.viz import Report  # plotly is slow to import, and most of a command's time is over by now
 
-    report = Report(title).section("In short", "\n\n".join(answer.said))
+    report = Report(title).section("In short", "\n\n".join(answer.found or answer.said))
     for caption, frame in answer.shown:
         report.add(frame, caption=caption[:1].upper() + caption[1:])
     report.section("Figures")
     for result in answer.run.results().values():
         report.add(result)
+    if answer.found:
+        report.section("Notes", "\n\n".join(answer.said))
     return report.write(answer.run.path("report.html"))
 
 

@@ -10,6 +10,7 @@ Try:
     interp circuit --task greater-than --search greedy --n-edges 1000
     interp circuit --task induction --method eap --value zero
     interp circuit --model toy/induction --task toy --search acdc
+    interp circuit --positions IO S1 S2 end --n-edges 200    edges told apart by position
     interp circuit --circuit circuit.json --seed 7   of an earlier run
 """
 
@@ -20,8 +21,8 @@ from typing import Literal
 
 from rich.console import Console
 
-from interp.circuits import Graph
 from interp.circuits.edge_scores import METHODS, SHARES
+from interp.circuits.evaluation.findings import RULE, finding
 from interp.cli import circuit_steps, circuit_tables
 from interp.cli.answering import Answer, Maybe, Several, answering
 from interp.cli.fitting import fitting_length
@@ -61,6 +62,10 @@ class Config(MetricOptions):
     the answer (signed), or the distribution of the next token does (kl, in nats)."""
     circuit: Maybe[str] = None
     """Judge this saved circuit (circuit.json of an earlier run) instead of finding one."""
+    positions: Several[str] = ()
+    """Roles of the prompts, as S1 S2 end (of IOI): every edge is there once a role, at the role's position. Name the
+    one at which the answer is read, too (end). Edges at all other positions are never ablated: what the clean prompt
+    has there stays (default: one edge for all positions)."""
     known: Several[str] = ()
     """Heads and MLPs that are known to matter, as a9.9 m0, to compare with
     (default: the published heads, for IOI on GPT-2 small)."""
@@ -79,9 +84,10 @@ class Config(MetricOptions):
 def main(config: Config, console: Console | None = None) -> int:
     """Score, search, judge, print all three in short, keep everything in a run."""
     _check(config)
-    with answering("circuit", config, title=f"A circuit for {config.task}", console=console) as a:
+    behaviour = circuit_tables.behaviour(config.task)
+    with answering("circuit", config, title=f"A circuit for {behaviour} in {config.model}", console=console) as a:
         task, fresh = _tasks(a, config)
-        graph = Graph.of(a.model)
+        graph = circuit_steps.graph_of(a.model, task, config)
         circuit_steps.check_names(graph, config.known)
         a.say(circuit_tables.graph_line(graph))
         a.say(circuit_steps.memory_line(a.model, task, graph, config))
@@ -94,6 +100,7 @@ def main(config: Config, console: Console | None = None) -> int:
         exact = circuit_steps.exactly(a, task, edges, config)
         circuit_tables.tell(a, edges, report, exact)
         a.say(f"circuit: {file}")
+        a.conclude(finding(report, behaviour, config.model), RULE)
     return 0
 
 

@@ -40,11 +40,33 @@ DEFAULT_SHARE = 0.01
 MEGABYTE = 2**20
 
 
+def graph_of(model: Any, task: PromptPairs, config: Config) -> Graph:
+    """The model's graph, over the roles that --positions names or that a saved circuit has.
+
+    Raises InputError for roles that the prompts do not have.
+    """
+    roles = config.positions
+    if config.circuit and not roles:
+        roles = Circuit.load(Path(config.circuit).expanduser()).graph.positions or ()
+    for role in roles:
+        if role not in task.roles:
+            raise unknown("role", role, task.roles)
+    return Graph.of(model, roles or None)
+
+
 def check_names(graph: Graph, names: Sequence[str]) -> None:
     """Raise InputError for a name that is no head or MLP of the graph."""
+    flat = graph.with_positions(None)
     for name in names:
-        if name not in graph.writer_index:
-            raise unknown("node", name, graph.writers)
+        if name not in graph.writer_index and name not in flat.writer_index:
+            raise unknown("node", name, flat.writers)
+
+
+def _everywhere(graph: Graph, names: Sequence[str]) -> tuple[str, ...]:
+    """Nodes without a role as the same nodes at every role, in a graph over token positions."""
+    roles = graph.positions or ()
+    there = ([name] if name in graph.writer_index else [f"{name}@{role}" for role in roles] for name in names)
+    return tuple(name for several in there for name in several)
 
 
 def memory_line(model: Any, task: PromptPairs, graph: Graph, config: Config) -> str:
@@ -135,6 +157,7 @@ def judged(a: Answer, fresh: PromptPairs, circuit: Circuit, scores: EdgeScores |
         options |= {"n_random": 0, "n_random_elsewhere": 0, "tests": ()}
     several, options["scores"], options["sizes"] = _several(a.model, fresh, circuit, scores, config)
     known = config.known or (published_nodes(a.model) if config.task == "ioi" else ())
+    known = _everywhere(circuit.graph, known)
     return circuits.evaluate(
         a.model,
         fresh,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -9,6 +10,8 @@ import pandas as pd
 from interp.circuits import CircuitReport, EdgeScores, Graph
 from interp.circuits.circuit_graphs import ARROW, CircuitEdges, nodes
 from interp.circuits.edge_scores import EFFECTS
+from interp.circuits.evaluation import what_it_cannot_say
+from interp.circuits.evaluation.hypotheses import TWO_P_VALUES, VERDICTS
 from interp.cli.answering import Answer
 from interp.reproduce.published_ioi import heads_by_class, published_nodes
 
@@ -21,7 +24,15 @@ OVERRATED = 0.1
 def graph_line(graph: Graph) -> str:
     """What there is to find a circuit in."""
     shared = "" if graph.n_key_value_heads == graph.n_heads else f" sharing {graph.n_key_value_heads} keys and values"
-    return f"graph: {graph.n_edges} edges; {graph.n_layers} layers of {graph.n_heads} heads{shared}"
+    line = f"graph: {graph.n_edges} edges; {graph.n_layers} layers of {graph.n_heads} heads{shared}"
+    if graph.positions is None:
+        return line
+    return f"{line}; over the positions {', '.join(graph.positions)}, and nothing is ablated at any other"
+
+
+def behaviour(task: str) -> str:
+    """What a task asks for, in words of a title."""
+    return {"ioi": "IOI", "toy": "the toy's task"}.get(task, Path(task).stem if task.endswith(".jsonl") else task)
 
 
 def tell(a: Answer, edges: CircuitEdges, report: CircuitReport, exact: EdgeScores) -> None:
@@ -30,17 +41,28 @@ def tell(a: Answer, edges: CircuitEdges, report: CircuitReport, exact: EdgeScore
     beside = ", beside random circuits of its size" if "random" in report.values else ""
     a.show(faithfulness_table(edges, report), f"the circuit on fresh prompts{beside}")
     a.say(f"ablation: {report.ablation}")
+    for sentence in what_it_cannot_say(report):
+        a.say(f"note: {sentence}")
     sizes = sizes_table(report)
     if len(sizes):
         found_by = edges.settings["found"]["search"]
         how = "greedily picked circuits" if found_by == "greedy" else "circuits of the largest scores"
         n_random = settings["n_random_elsewhere"]
-        beside = f", beside {n_random} random ones of each size" if n_random else ""
-        a.show(sizes if n_random else sizes.iloc[:, :2], f"{how} by number of edges{beside}")
+        a.show(sizes if n_random else sizes.iloc[:, :2], f"{how} by number of edges{_beside_each(report)}")
+        a.show(areas_table(report), f"areas of that curve, over {_shares(report)} % of the edges")
     tests = report.tests()
     if len(tests):
         notes = ["note"] if tests["note"].any() else []
-        a.show(tests[["test", "p", "for the circuit", "n", *notes]], "tests (n: prompt pairs or random circuits)")
+        title = "tests (n: prompt pairs, edges tested, or random circuits)"
+        a.show(tests[["test", "p", "verdict", "n", *notes]], title, full=tests)
+        a.say(VERDICTS)
+        a.say(TWO_P_VALUES)
+    sets: Any = settings["knocked_out"]
+    greedy = [" ".join(nodes) for name, nodes in sets.items() if name.startswith("greedy")]
+    if greedy:
+        least = float((report.values["completeness"].data[0] - report.values["completeness"].data[1]).abs().max())
+        told = f"completeness: without the same nodes circuit and model differ by up to {least:.2g} in faithfulness"
+        a.say(f"{told} ({len(sets)} sets; greedy ones: {'; '.join(greedy)})")
     if settings["known"]:
         measured = report.values["known"]
         row = dict(zip(measured.axes[0].labels, measured.data.tolist()))
@@ -65,11 +87,16 @@ def faithfulness_table(edges: CircuitEdges, report: CircuitReport) -> pd.DataFra
     circuit, parts = edges.circuit, nodes(edges.circuit)
     heads = sum(name.startswith("a") for name in parts)
     share = 100 * circuit.n_edges / circuit.graph.n_edges
+    on_path = circuit.prune().n_edges
+    where = f" at {circuit.graph.places} positions" if circuit.graph.positions else ""
     rows = {
         "edges": f"{circuit.n_edges} ({share:.2g} %)",
-        "nodes": f"{heads} heads, {len(parts) - heads} MLPs",
+        "on a path": f"{on_path} of them lead from the embedding to the logits",
+        "nodes": f"{heads} heads, {len(parts) - heads} MLPs{where}",
         "faithfulness": f"{_with_interval(*faithful)} (95 % over {len(report.values['model'].data)} pairs)",
-        "KL from the model": f"{float(report.values['kl'].data[place].mean()):.3g} nats",
+        "m(model)": _measured(report, "model"),
+        "m(no edge)": _measured(report, "empty"),
+        "KL from the model": _distance(report, place),
     }
     if "random" in report.values:
         drawn = report.values["random"].data.double()
@@ -79,6 +106,44 @@ def faithfulness_table(edges: CircuitEdges, report: CircuitReport) -> pd.DataFra
     if "stability" in report.values:
         rows["stability"] = f"{float(report.values['stability'].data.mean()):.2f} (Jaccard index of resampled prompts)"
     return pd.DataFrame({"": rows.keys(), "value": rows.values()})
+
+
+def _measured(report: CircuitReport, end: str) -> str:
+    values = report.values[end]
+    return f"{float(values.data.mean()):.3g} {values.unit}"
+
+
+def _distance(report: CircuitReport, place: int) -> str:
+    """The KL of the circuit over prompts, and of no edge."""
+    kl = report.values["kl"].data[place].double()
+    low, high = (float(kl.quantile(q)) for q in (0.05, 0.95))
+    none = float(report.values["kl_empty"].data.mean())
+    return f"{float(kl.mean()):.3g} nats (5 to 95 % of prompts: {low:.2g} to {high:.2g}; no edge: {none:.2g})"
+
+
+def areas_table(report: CircuitReport) -> pd.DataFrame:
+    """CMD, CPR and both over the logarithm of size, each with what to know about it."""
+    areas, caveats = report.values["areas"], report.settings["caveats"]
+    names = [str(label) for label in areas.axes[0].labels]
+    return pd.DataFrame({
+        "area": [name.replace("log_", "log ").replace("cmd", "CMD").replace("cpr", "CPR") for name in names],
+        "value": areas.data.tolist(),
+        "what to know": [caveats[name] for name in names],
+    })  # fmt: skip
+
+
+def _shares(report: CircuitReport) -> str:
+    shares: Any = report.settings["shares"]
+    return " to ".join(f"{100 * share:.3g}" for share in shares)
+
+
+def _beside_each(report: CircuitReport) -> str:
+    """How many random circuits stand beside each size, and the least p that so few can give."""
+    few, many = int(report.settings["n_random_elsewhere"]), int(report.settings["n_random"])
+    if not few:
+        return ""
+    beside = f", beside {few} random ones of each size (least p {1 / (1 + few):.2g})"
+    return beside + (f" and {many} of the circuit's own (least {1 / (1 + many):.2g})" if many > few else "")
 
 
 _FAITHFULNESS = ("faithfulness", "faithfulness_low", "faithfulness_high")
