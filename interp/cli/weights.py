@@ -37,7 +37,7 @@ class Config(Options):
     """Words at each end of a direction."""
     offset: int = 0
     """For QK in rotary models: how many tokens before the query the key lies (0: without rotation)."""
-    n_random: int = 10
+    n_random: int = 20
     """Random matrices that say what is readable by chance."""
     best: int = 5
     """Without --parts: how many heads are shown."""
@@ -54,7 +54,7 @@ def main(config: Config, console: Console | None = None) -> int:
             every = _every_head(a)
             looked = a.step(
                 "all_heads",
-                lambda: heads.singular_directions(a.model, every, chosen or "OV", n=2, n_random=5, **options),
+                lambda: heads.singular_directions(a.model, every, chosen or "OV", n=2, n_random=20, **options),
             )
             parts = _best(looked, config.best)
             a.say(f"{len(every)} heads looked through; shown are {', '.join(parts)}")

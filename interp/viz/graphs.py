@@ -329,7 +329,7 @@ def _shared(places: dict[str, tuple[float, float]], per_group: int) -> Any:
 
 def _size(node: str) -> float:
     """Pixels of a node's box, so that its name fits."""
-    return max(32, 6.2 * len(node) + 6) if len(node) <= 8 else 56
+    return max(32.0, 6.2 * len(node) + 6) if len(node) <= 8 else 56.0
 
 
 def _nodes(edges: list[Edge], places: dict[str, tuple[float, float]], scored: bool = True) -> Any:

@@ -176,9 +176,8 @@ def _plot(kinds: tuple[str, ...], offset: int | None, level: float, n: int, max_
         "graph",
         "above",
         title="Heads that compose, by their weights",
-        caption=f"Earlier heads (below) that later ones read with their {words}: {drawn} at "
-        f"level {level:g} over all pairs. Lines arrive at the left of a head for queries, in the middle for keys, at "
-        f"the right for values.{where}",
+        caption=f"Earlier heads (below) that later ones read with their {words}: {drawn} at level {level:g} over all "
+        f"pairs.{where}",
         caveat="A property of the weights: it says what a head could read, not what it does read on some prompt.",
         options={"colour_label": "score above random rotations"},
     )

@@ -208,7 +208,9 @@ def _told(strings: list[str], position: int) -> str:
     """A token in its text: ... went to the «store» and ..."""
     before = "".join(strings[max(0, position - BEFORE) : position])
     after = "".join(strings[position + 1 : position + 1 + AFTER])
-    return " ".join(f"{before}«{strings[position]}»{after}".split())
+    token = strings[position]
+    space = token[: len(token) - len(token.lstrip())] if token.strip() else ""
+    return " ".join(f"{before}{space}«{token[len(space) :]}»{after}".split())
 
 
 def _plots(name: str, offset: int | None, matrix: str, n_rows: int) -> tuple[Plot, ...]:

@@ -63,6 +63,11 @@ def part_name(part: Part) -> str:
     return f"m{part}" if isinstance(part, int) else head_name(part)
 
 
+def layer_of(part: Part) -> int:
+    """The layer of a head or MLP."""
+    return part if isinstance(part, int) else part[0]
+
+
 def key_place(offset: int) -> str:
     """Where the key of a QK matrix lies, in words."""
     return (

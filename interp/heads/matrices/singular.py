@@ -21,7 +21,7 @@ from torch import Generator, Tensor
 
 from interp.errors import InputError
 from interp.heads.matrices.factored import Singular
-from interp.heads.matrices.parts import NEURONS, PartLike, WeightMatrix, matrices_of
+from interp.heads.matrices.parts import NEURONS, PartLike, WeightMatrix, layer_of, matrices_of
 from interp.heads.matrices.vocabulary import POLES, DirectionsRead, Vocabulary
 from interp.heads.matrices.word_tables import words_of_direction, words_plot, words_values
 from interp.heads.rotating import checked_offset
@@ -79,7 +79,7 @@ def singular_directions(
     n: int = 6,
     top: int = 5,
     offset: int = 0,
-    n_random: int = 10,
+    n_random: int = 20,
     seed: int = 0,
 ) -> SingularDirections:
     """The n largest singular directions of heads ("18.6") and MLPs ("m5"), as the `top` words at each of their ends.
@@ -98,9 +98,14 @@ def singular_directions(
     if not 1 <= n <= smallest:
         raise InputError(f"n={n} directions of a matrix with {smallest}; choose from 1 to {smallest}")
     vocabulary, generator = Vocabulary(model), torch.Generator().manual_seed(seed)
-    read = [
-        _read(vocabulary, matrix, n, top, n_random, generator) for matrix in progress(chosen, "singular directions")
-    ]
+    by_chance: dict[tuple[int, str], dict[str, _Chance]] = {}
+    read = []
+    for matrix in progress(chosen, "singular directions"):
+        # The heads of a layer have one shape and one norm, and so one kind of random matrix.
+        kind = (layer_of(matrix.part), matrix.matrix)
+        if kind not in by_chance:
+            by_chance[kind] = _by_chance(vocabulary, matrix, n, top, n_random, generator)
+        read.append(_read(vocabulary, matrix, n, top, by_chance[kind]))
     return _result(
         vocabulary, chosen, read, {"n": n, "top": top, "offset": stated, "n_random": n_random},
         provenance(model=identity(model), seed=seed, started=started),
@@ -116,19 +121,28 @@ class _Read:
     sides: dict[str, tuple[DirectionsRead, _Chance]]
 
 
-def _read(vocabulary: Vocabulary, matrix: WeightMatrix, n: int, top: int, n_random: int, generator: Generator) -> _Read:
+def _read(vocabulary: Vocabulary, matrix: WeightMatrix, n: int, top: int, by_chance: dict[str, _Chance]) -> _Read:
     found = _signed(vocabulary, matrix, matrix.factored.singular(), n, top)
-    twins = [matrix.random(generator) for _ in range(n_random)]
-    sides = {}
-    for side, vectors, of_rows in ((matrix.rows, found.U, True), (matrix.columns, found.V, False)):
-        if side == NEURONS:
-            continue
-        drawn = torch.cat([twin.leading(of_rows, n) for twin in twins])
-        chance = vocabulary.read(side, drawn.float(), top)
-        words = vocabulary.read(side, vectors.mT[:n].float(), top)
-        first = DirectionsRead(*(getattr(chance, name)[:2] for name in DirectionsRead.__dataclass_fields__))
-        sides[side] = (words, _Chance(*_of_ends(chance), first))
+    sides = {
+        side: (vocabulary.read(side, vectors.mT[:n].float(), top), by_chance[side])
+        for side, vectors in ((matrix.rows, found.U), (matrix.columns, found.V))
+        if side != NEURONS
+    }
     return _Read(found.S, float(found.S.pow(2).sum()), sides)
+
+
+def _by_chance(
+    vocabulary: Vocabulary, matrix: WeightMatrix, n: int, top: int, n_random: int, generator: Generator
+) -> dict[str, _Chance]:
+    """The n largest singular directions of each of n_random random matrices, by side."""
+    twins = [matrix.random(generator) for _ in range(n_random)]
+    found = {}
+    for side in matrix.sides:
+        drawn = torch.cat([twin.leading(side == matrix.rows, n) for twin in twins])
+        read = vocabulary.read(side, drawn.float(), top)
+        first = DirectionsRead(*(getattr(read, name)[:2] for name in DirectionsRead.__dataclass_fields__))
+        found[side] = _Chance(*_of_ends(read), first)
+    return found
 
 
 def _of_ends(read: DirectionsRead) -> tuple[Float[Tensor, " direction"], Float[Tensor, " direction"]]:
