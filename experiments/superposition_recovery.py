@@ -11,7 +11,9 @@ report; an interrupted run goes on where it stopped. About five minutes of proce
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -44,9 +46,8 @@ PRINCIPAL = "principal components"
 
 
 class FeatureRecovery(Result):
-    """best_cosine, recovered, f1, explained_variance [dictionary, sparsity, seed]: see `settings["meaning"]`; with
-    _mean, _low, _high [dictionary, sparsity]: over seeds. represented [sparsity, seed]: features of the toy model that
-    have a direction at all.
+    """best_cosine, recovered, f1, explained_variance [dictionary, sparsity, seed] (of one seed without that axis): see
+    `settings["meaning"]`; with _mean, _low, _high [dictionary, sparsity]: over seeds.
     """
 
     kind: ClassVar[str] = "superposition_recovery"
@@ -63,7 +64,12 @@ def main() -> None:
     with open_run("superposition_recovery", settings, root=options.out) as run:
         toys = run.step("toys", lambda: toy_models(options.seeds))
         assert isinstance(toys, ToyModels)
-        found = run.step("recovery", lambda: recover(toys, options.n_tokens))
+        parts = {}
+        for seed in toys.values["loss"].axis("seed").labels:
+            part = run.step(f"seed-{seed}", partial(recover, toys, int(seed), options.n_tokens))
+            assert isinstance(part, FeatureRecovery)
+            parts[int(seed)] = part
+        found = run.step("recovery", lambda: combine(parts))
         assert isinstance(found, FeatureRecovery)
         print(table(found).to_string(index=False, float_format=lambda x: f"{x:.2f}"))
         print(report(run, toys, found))
@@ -86,24 +92,34 @@ def kinds(l0: float) -> dict[str, saes.architectures.DictionaryConfig]:
     }
 
 
-def recover(toys: ToyModels, n_tokens: int) -> FeatureRecovery:
-    """Train dictionaries on every model's activations, and hold them against its features."""
+def recover(toys: ToyModels, seed: int, n_tokens: int) -> FeatureRecovery:
+    """Train dictionaries on the activations of every model of a seed, and hold them against its features."""
     started = datetime.now(UTC)
-    seeds = toys.values["loss"].axis("seed").labels
-    found = [[_one(toys, sparsity, int(seed), n_tokens) for seed in seeds] for sparsity in SPARSITIES]
-    names = list(found[0][0])
-    axes = (Axis("dictionary", tuple(names)), *toys.values["loss"].axes)
+    found = [_one(toys, sparsity, seed, n_tokens) for sparsity in SPARSITIES]
+    names = list(found[0])
+    axes = (Axis("dictionary", tuple(names)), toys.values["loss"].axes[0])
     values = {}
-    for measure in MEASURES:
-        data = [[[one[name].get(measure, float("nan")) for one in row] for row in found] for name in names]
-        values[measure] = Values(torch.tensor(data), axes, description=MEASURES[measure])
-        values |= {f"{measure}_{end}": part for end, part in mean_with_interval(values[measure], over="seed").items()}
+    for measure, meaning in MEASURES.items():
+        data = [[one[name].get(measure, float("nan")) for one in found] for name in names]
+        values[measure] = Values(torch.tensor(data), axes, description=meaning)
     return FeatureRecovery(
-        values=values | {"represented": toys.values["represented"]},
+        values=values,
         settings={"n_tokens": n_tokens, "n_test": N_TEST, "meaning": MEASURES, "toys": dict(toys.settings)},
-        provenance=provenance(model=toys.provenance.model, seed=int(seeds[0]), started=started),
-        plots=tuple(_plot(name, len(seeds)) for name in ("best_cosine", "f1")),
+        provenance=provenance(model=toys.provenance.model, seed=seed, started=started),
     )
+
+
+def combine(parts: Mapping[int, FeatureRecovery]) -> FeatureRecovery:
+    """The results of several seeds as one, with means and intervals over them."""
+    seeds = Axis("seed", tuple(parts))
+    first = next(iter(parts.values()))
+    values = {}
+    for measure, meaning in MEASURES.items():
+        data = torch.stack([part.values[measure].data for part in parts.values()], -1)
+        values[measure] = Values(data, (*first.values[measure].axes, seeds), description=meaning)
+        values |= {f"{measure}_{end}": part for end, part in mean_with_interval(values[measure], over="seed").items()}
+    plots = tuple(_plot(name, len(parts)) for name in ("best_cosine", "f1"))
+    return FeatureRecovery(values=values, settings=first.settings, provenance=first.provenance, plots=plots)
 
 
 def table(found: FeatureRecovery) -> pd.DataFrame:

@@ -32,13 +32,16 @@ USUAL = Schedule(n_steps=800, learning_rate=0.02)
 POINTS = {2: (8, 40), 3: (5, 13), 4: (3, 7)}
 """Quadrature points a feature, by number of features: to train on, and to measure the loss at the end."""
 SOURCES = ("trained", "closed form")
+TIE = 1e-4
+"""Candidates whose losses differ by a smaller share are equally good."""
 
 
 class PhaseDiagram(Result):
     """dimensionality, loss [source, importance, density]: dimensions of the last feature, and the expected loss; source
     is "trained" (the best of several starts) or "closed form" (the best candidate). norm, interference [importance,
     density]: length of the last feature's vector, and what of others lies in its direction. same_phase [importance,
-    density]: share of the starts that end in the phase of the best. agreement: share of cells with the same phase.
+    density]: share of the starts that end in the phase of the best. agreement: share of cells with the same phase, or,
+    where candidates tie, that of one of them.
     """
 
     kind: ClassVar[str] = "superposition_phase_diagram"
@@ -135,11 +138,13 @@ def _values(found: Trained, known: list[closed_forms.Candidate], axes: tuple[Axi
     shares = dimensionality(matrix)[..., -1]
     best = best_of(loss, matrix)
     losses = torch.stack([candidate.loss for candidate in known]).cpu()
-    ideal = torch.tensor([candidate.share for candidate in known])[losses.argmin(0)]
+    of_candidates = torch.tensor([candidate.share for candidate in known])
+    ideal = of_candidates[losses.argmin(0)]
     trained = best_of(loss, shares)
     same = (_phase(shares) == _phase(trained)[:, None]).float().mean(1)
     by_source = (Axis("source", SOURCES), *axes)
-    agreement = (_phase(trained) == _phase(ideal)).float().mean()
+    tied = losses <= (1 + TIE) * losses.amin(0)
+    agreement = (tied & (_phase(of_candidates)[:, None] == _phase(trained))).any(0).float().mean()
     return {
         "dimensionality": Values(
             torch.stack([trained, ideal]).reshape(2, *shape), by_source, "dimensions of the last feature"
@@ -159,7 +164,8 @@ def _notes(values: dict[str, Values], n_seeds: int) -> list[str]:
     sparser = int((_phase(shares[0]) == 1).sum()), int((_phase(shares[1]) == 1).sum())
     return [
         f"Trained models and closed forms are in the same phase in {float(values['agreement'].data):.0%} of "
-        f"{same.numel()} cells; in superposition are {sparser[0]} trained and {sparser[1]} by closed form.",
+        f"{same.numel()} cells (one of the best, where candidates tie); in superposition are {sparser[0]} "
+        f"trained and {sparser[1]} by closed form.",
         f"The trained loss is {float((trained / ideal).min()):.2f} to {float((trained / ideal).max()):.3f} times that "
         "of the best candidate; below 1 other lengths and biases do better than the candidates.",
         f"{float(same.mean()):.0%} of the {n_seeds} starts end in the phase of the best one, in the mean over cells.",
