@@ -218,26 +218,28 @@ def _row(case: _Case, method: str) -> tuple[dict[str, float], list[_Remark]]:
     row["error"] = float((scores - known.effects).abs().sum() / known.effects.abs().sum())
     row["missed"] = float(missed.sum())
     row["spurious"] = float((~known.active & (scores.abs() > BLIND * known.effects.abs().max())).sum())
-    return row, _blindness(case, method, missed)
+    return row, _blindness(case, method, scores, missed)
 
 
-def _blindness(case: _Case, method: str, missed: Bool[Tensor, " edge"]) -> list[_Remark]:
+def _blindness(
+    case: _Case, method: str, scores: Float[Tensor, " edge"], missed: Bool[Tensor, " edge"]
+) -> list[_Remark]:
     """Which edges are missed: blind is a method where the gradient is zero, elsewhere it underestimates."""
     known = case.known
-    edges = [edge for edge, is_missed in zip(known.names, missed.tolist()) if is_missed]
-    kinds = {
-        f"{method} is blind to": ([edge for edge in edges if edge in known.flat], _FLAT),
-        f"{method} underestimates": ([edge for edge in edges if edge not in known.flat], _SMALL),
-    }
+    nothing = missed & (scores.abs() < REAL_SHARE * known.effects.abs())
+    kinds = {f"{method} is blind to": (nothing, _ZERO), f"{method} underestimates": (missed & ~nothing, _SMALL)}
     remarks = []
-    for begins, (those, reason) in kinds.items():
+    for begins, (chosen, reason) in kinds.items():
+        those = [edge for edge, is_chosen in zip(known.names, chosen.tolist()) if is_chosen]
+        flat = _FLAT if those and set(those) <= known.flat else ""
         listed = ", ".join(f"{writer} -> {reader}" for writer, reader in those)
         begin = f"{begins} {len(those)} of the {int(known.active.sum())} active edges of"
-        remarks += [_Remark(begin, case.toy, case.direction, f": {listed}; {reason}")] if those else []
+        remarks += [_Remark(begin, case.toy, case.direction, f": {listed}; {reason}{flat}")] if those else []
     return remarks
 
 
-_FLAT = "the metric is flat there (saturated attention, or a ReLU that is off), and the gradient zero"
+_ZERO = "the gradient that it uses is zero there"
+_FLAT = ", since the metric is flat at that run (saturated attention, or a ReLU that is off)"
 _SMALL = f"it scores them below {100 * BLIND:.0f} % of their effect"
 
 
@@ -249,7 +251,7 @@ def _unseen_alone(cases: list[_Case]) -> list[str]:
         return []
     return [
         "Edges of a sufficient set that change nothing when patched alone, since others stand in for them, are unseen "
-        f"by exact effects of single edges and by all estimates of these: {', '.join(named)}."
+        f"by exact effects of single edges, whose circuit_auroc cannot be 1 there: {', '.join(named)}."
     ]
 
 

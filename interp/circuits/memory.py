@@ -92,7 +92,7 @@ def memory_plan(
         fix = "a smaller batch_size" if batch_size and batch_size > 1 else "shorter prompts"
         raise InputError(
             f"scoring these edges takes at least {in_words(least)} and the budget is {in_words(memory_budget)}; give a "
-            f"larger memory_budget (in bytes) or {fix}"
+            f"larger memory_budget (in bytes; --memory-budget is in MB) or {fix}"
         )
     most = max(1, min(len(task), MOST_PASS_TOKENS // width))
     prompts = min(batch_size or most, len(task))

@@ -17,7 +17,10 @@ def check_task(model: Any, task: PromptPairs, *, gradients: bool) -> None:
     """Raise InputError for a task of one pair, of equal prompts, of another tokenizer or hand-built model, or (for
     methods that take gradients) with a metric that has none."""
     if gradients and not task.metric.differentiable:
-        raise InputError(f"{task.metric.name} has no gradient; use task.with_metric('logit_difference')")
+        raise InputError(
+            f"{task.metric.name} has no gradient; use task.with_metric('logit_difference'), on the "
+            "command line --metric logit_difference"
+        )
     if len(task) < 2:
         raise InputError(
             "the task has one pair of prompts, which says nothing about how much scores vary; give two or more"

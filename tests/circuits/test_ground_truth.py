@@ -47,6 +47,17 @@ def test_attribution_is_blind_where_the_toys_are_flat(table):
     notes = [note for note in table.notes if note.startswith("eap is blind")]
     assert any("toy/induction noise" in note and "a0.0 -> a1.0.k" in note and "saturated" in note for note in notes)
     assert not any("toy/linear" in note for note in table.notes)
+    assert sum("toy/induction" in note for note in notes) == 1, "both directions in one sentence"
+    (backups,) = [note for note in table.notes if note.startswith("Edges of a sufficient set")]
+    assert "toy/or noise" in backups
+    assert "toy/and denoise" in backups
+    assert "toy/and noise" not in backups
+
+
+def test_a_gradient_that_is_small_underestimates() -> None:
+    notes = ground_truth_table(["eap-ig"], ["toy/induction"], n=3).notes
+    assert notes[0].startswith("eap-ig underestimates 3 of the 5 active edges of toy/induction noise and denoise: ")
+    assert not any("blind" in note for note in notes)
 
 
 def test_integrated_gradients_see_the_inputs_of_a_gate_that_patching_one_does_not():

@@ -26,7 +26,7 @@ def equivalence_test(
     p = off_balance(wins, n, epsilon) if n else 1.0
     note = "" if n else "the circuit equals the model on every prompt"
     if n and off_balance(n, n, epsilon) > alpha:
-        note = f"{n} prompts without a tie are too few for this test ever to reject"
+        note = f"too few prompts without a tie ({n}) for this test ever to reject"
     return Outcome(
         test="equivalence",
         statistic=wins / n if n else 0.5,

@@ -20,16 +20,19 @@ RULE = (
     f"Rule: found is a circuit with a faithfulness from {FAITHFUL[0]:g} to {FAITHFUL[1]:g} and p of at most {LEVEL:g} "
     f"against random circuits; partly found is one with at least {LEAST:g}, an interval above 0 and the same p; "
     "anything else is not found. Random circuits that score as the circuit does on every prompt hold what works in it, "
-    "and do not count against it."
+    "and do not count against it; with fewer others than that p takes, it is undecided."
 )
 
 
 def verdict(report: CircuitReport) -> str:
-    """ "found", "partly found" or "not found" by `RULE`; "not compared" without random circuits."""
+    """ "found", "partly found", "not found" or "undecided" by `RULE`; "not compared" without random circuits."""
     faithful, low, _ = faithfulness(report)
     if "random" not in report.values:
         return "not compared"
-    beaten = _p_beside_itself(report) <= LEVEL
+    p, least = _p_beside_itself(report)
+    if least > LEVEL and faithful >= LEAST:
+        return "undecided"
+    beaten = p <= LEVEL
     if beaten and FAITHFUL[0] <= faithful <= FAITHFUL[1]:
         return "found"
     return "partly found" if beaten and faithful >= LEAST and not low <= 0 else "not found"
@@ -54,7 +57,8 @@ def finding(report: CircuitReport, behaviour: str, model: str) -> str:
     found = {
         "found": f"Found: a circuit for {behaviour} in {model}.",
         "partly found": f"Partly found: a circuit that carries some of {behaviour} in {model}.",
-        "not found": f"Not found: these edges are no circuit for {behaviour} in {model}.",
+        "not found": f"Not found: these edges are not shown to be a circuit for {behaviour} in {model}.",
+        "undecided": f"Undecided, for too few random circuits: a circuit for {behaviour} in {model}.",
         "not compared": f"Judged without random circuits beside it: a circuit for {behaviour} in {model}.",
     }[verdict(report)]
     kl = f"KL from the model {float(report.values['kl'].data[place].mean()):.2g} nats"
@@ -102,11 +106,11 @@ def _containing(report: CircuitReport) -> str:
     )
 
 
-def _p_beside_itself(report: CircuitReport) -> float:
-    """p among the random circuits that do not hold what works in the circuit."""
+def _p_beside_itself(report: CircuitReport) -> tuple[float, float]:
+    """p among the random circuits that do not hold what works in the circuit, and the least p so many can give."""
     n, same = len(report.values["random"].data), int(report.settings.get("random_same") or 0)
     as_good = round(float(report.values["random_p"].data) * (1 + n)) - 1
-    return (1 + as_good - same) / (1 + n - same)
+    return (1 + as_good - same) / (1 + n - same), 1 / (1 + n - same)
 
 
 def _edges_of_the_graph(report: CircuitReport) -> int:
