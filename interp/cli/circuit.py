@@ -17,10 +17,12 @@ Try:
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
 
+from interp.circuits import Circuit
 from interp.circuits.edge_scores import METHODS, SHARES
 from interp.circuits.evaluation.findings import RULE, finding
 from interp.cli import circuit_steps, circuit_tables
@@ -37,6 +39,10 @@ QUICK_PAIRS, QUICK_LENGTH = 8, 15
 class Config(MetricOptions):
     """Options of `interp circuit`."""
 
+    seed: int = 0
+    """Decides every random draw: the circuit is found on the prompts of this seed and judged on those of the next one,
+    and random circuits, resamples and knock-outs are drawn by this one (of a file of prompts, every second pair
+    judges)."""
     method: str = "eap-ig"
     """How edges are scored: eap, eap-ig, eap-ig-activations, eap-qk-fix, exact (a run an edge), ifr,
     edge-pruning, ugs, hisp, acdc."""
@@ -73,8 +79,9 @@ class Config(MetricOptions):
     """Random circuits of the same size, connected and alike in every layer (default: 100, or 30 with --quick;
     0: none, and no tests against them)."""
     quick: bool = False
-    """The same figures from less: at most 8 pairs (of induction: 15 tokens, repeated), 3 steps, 30 random circuits,
-    fewer sizes, no minimality, no knock-outs."""
+    """Less of everything: at most 8 pairs (of induction: 15 tokens, repeated), 3 steps, 30 random circuits of the
+    circuit's size and 5 of other sizes (else 100 and 20), every second size; left out are the tests of independence and
+    minimality, and the knock-outs that measure completeness."""
     batch_size: Maybe[int] = None
     """Prompts a pass (default: as many as the memory budget allows)."""
     memory_budget: int = 1024
@@ -84,6 +91,8 @@ class Config(MetricOptions):
 def main(config: Config, console: Console | None = None) -> int:
     """Score, search, judge, print all three in short, keep everything in a run."""
     _check(config)
+    if config.quick:
+        config = replace(config, n=min(config.n or QUICK_PAIRS, QUICK_PAIRS))
     behaviour = circuit_tables.behaviour(config.task)
     with answering("circuit", config, title=f"A circuit for {behaviour} in {config.model}", console=console) as a:
         task, fresh = _tasks(a, config)
@@ -115,6 +124,17 @@ def _check(config: Config) -> None:
         raise InputError(f"--threshold is for acdc and hierarchical; --search {config.search} takes --n-edges")
     if config.n_edges is not None and not picks:
         raise InputError(f"--n-edges is for top, greedy and stable; --search {config.search} takes --threshold")
+    if config.n_edges is not None and config.n_edges < 1:
+        raise InputError(f"--n-edges is how many edges the circuit has, at least 1, not {config.n_edges}")
+    if config.steps < 1:
+        raise InputError(f"--steps is how many runs gradients are averaged over, at least 1, not {config.steps}")
+    if config.n == 1:
+        raise InputError("the task has one pair of prompts, which says nothing about how much scores vary; give --n 2 "
+                         "or more")  # fmt: skip
+    if config.task.endswith(".jsonl") and not Path(config.task).expanduser().is_file():
+        raise InputError(f"there is no file {config.task}; --task takes a .jsonl file of prompt pairs or a task's name")
+    if config.circuit:
+        Circuit.load(Path(config.circuit).expanduser())
     if config.circuit and (config.n_edges is not None or config.threshold is not None):
         raise InputError("--circuit judges a circuit that was found before; leave out --n-edges and --threshold")
     if config.memory_budget < 1:
@@ -140,8 +160,8 @@ def _tasks(answer: Answer, config: Config) -> tuple[PromptPairs, PromptPairs]:
 
 
 def _shorter(answer: Answer, config: Config) -> Config:
-    """Fewer pairs, and repetitions of fewer tokens: these prompts are five times as long as the other tasks'."""
-    n, options = min(config.n or QUICK_PAIRS, QUICK_PAIRS), config.task_options
+    """Repetitions of fewer tokens: these prompts are five times as long as the other tasks'."""
+    options = config.task_options
     if config.task == "induction" and not options:
         options = (f"length={fitting_length(answer.model, QUICK_LENGTH, n_repeats=2, bos=config.bos, distinct=2)}",)
-    return replace(config, n=n, task_options=options)
+    return replace(config, task_options=options)

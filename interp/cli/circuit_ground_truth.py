@@ -24,6 +24,18 @@ from interp.runs import open_run
 from interp.viz import Report
 
 TITLE = "Methods against known circuits"
+IN_SHORT = (
+    "Every method scored the edges of models whose weights were written by hand, so that the edges that matter, by how "
+    "much, and which sets suffice are known exactly. A case is a model and a direction: edges made corrupt in the "
+    "clean run (noise) or clean in the corrupt run (denoise)."
+)
+BY_METHOD = (
+    "Each method over its cases (cases: those it does not refuse; scores that are no effects have no denoise). Means "
+    "over cases: auroc, chance that an edge that matters alone is scored above another (0.5: chance); circuit_auroc, "
+    "the same for edges of any sufficient set; spearman, rank correlation with exact effects; error, sum of "
+    "|score - effect| over the sum of |effect|. Sums: missed, edges with less than 1 % of their effect; spurious, "
+    "edges that do nothing alone and got more than 1 % of the largest effect; seconds of processor time."
+)
 ABOUT = (
     "alone: AUROC of |score| for edges that matter alone; circuit: for edges of any sufficient set; error: of the "
     "effects' sizes; missed: edges with less than 1 % of their effect. The report has more columns."
@@ -65,12 +77,27 @@ def main(config: Config, console: Console | None = None) -> int:
         )
         table = found.to_table()  # type: ignore[attr-defined]
         notes = found.notes  # type: ignore[attr-defined]
-        report = Report(TITLE).section("In short", "\n\n".join(notes)).add(table, caption="Every case and method.")
-        path = report.section("Figures").add(found).write(run.path("report.html"))
+        report = Report(TITLE).section("In short", IN_SHORT).add(_by_method(table), caption=BY_METHOD)
+        report.section("What methods miss and refuse", "\n\n".join(notes))
+        path = (
+            report.section("Figures", "Each table is one column of Table 1, toy by toy.")
+            .add(found)
+            .write(run.path("report.html"))
+        )
     console.print(as_table(_short(table), TITLE))
     for line in (ABOUT, *notes, f"results: {run.directory}", f"report:  {path}"):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
+
+
+def _by_method(table: pd.DataFrame) -> pd.DataFrame:
+    """One row a method over all its cases, in the order of the methods."""
+    groups = table.groupby("method", sort=False)
+    frame = groups[["auroc", "circuit_auroc", "spearman", "error"]].mean()
+    frame[["missed", "spurious"]] = groups[["missed", "spurious"]].sum(min_count=1)
+    frame["seconds"] = groups["seconds"].sum()
+    frame.insert(0, "cases", groups.size())
+    return frame.reset_index()
 
 
 def _short(table: pd.DataFrame) -> pd.DataFrame:

@@ -88,7 +88,7 @@ def faithfulness_table(edges: CircuitEdges, report: CircuitReport) -> pd.DataFra
     heads = sum(name.startswith("a") for name in parts)
     share = 100 * circuit.n_edges / circuit.graph.n_edges
     on_path = circuit.prune().n_edges
-    where = f" at {circuit.graph.places} positions" if circuit.graph.positions else ""
+    where = f" (at positions: {', '.join(circuit.graph.positions)})" if circuit.graph.positions else ""
     rows = {
         "edges": f"{circuit.n_edges} ({share:.2g} %)",
         "on a path": f"{on_path} of them lead from the embedding to the logits",
@@ -229,11 +229,11 @@ def overrated(table: pd.DataFrame, method: Any) -> str:
 
 
 def _number(value: float) -> str:
-    return "" if value != value else f"{value:.2g}"
+    return "–" if value != value else f"{value:.2g}"
 
 
 def _with_interval(middle: float, low: float, high: float) -> str:
-    return "" if middle != middle else f"{_short(middle)} [{_short(low)}, {_short(high)}]"
+    return "–" if middle != middle else f"{_short(middle)} [{_short(low)}, {_short(high)}]"
 
 
 def _short(value: float) -> str:

@@ -134,6 +134,33 @@ def test_scores_of_another_ablation_are_called_so(ask: Ask) -> None:
     assert "note: scores by eap are counterfactual, while the circuit is judged under zero ablation" in out
 
 
+def test_a_circuit_over_positions(ask: Ask, tmp_path: Path) -> None:
+    out = ask("circuit", *ASKED, "--n-edges", 4, "--method", "eap", "--positions", "end", "--known", "a1.0")
+    assert "over the positions end, and nothing is ablated at any other" in out
+    assert "positions end, noise" in out
+    assert {edge[1].split("@")[1] for edge in Circuit.load(circuit_file(tmp_path)).edges()} == {"end"}
+
+
+def test_the_report_begins_with_what_was_found(ask: Ask, tmp_path: Path) -> None:
+    out = ask("circuit", *ASKED, "--search", "acdc", "--threshold", 0.5)
+    said = "Found: a circuit for the toy's task in toy/induction. 5 edges of 29 (17 %) keep 1.00"
+    assert said in out
+    (page,) = (tmp_path / "circuit").glob("*/report.html")
+    text = page.read_text()
+    assert text.index("In short") < text.index("Found: a circuit for the toy") < text.index("Figures")
+    assert text.count("null hypothesis</th>") == 1
+    (config,) = (tmp_path / "circuit").glob("*/config.yaml")
+    assert "n: 4" in config.read_text()
+
+
+@pytest.mark.parametrize("options", [["--n", 1], ["--n-edges", 0], ["--circuit", "no.json"], ["--task", "no.jsonl"]])
+def test_what_can_be_refused_is_refused_before_a_model_is_loaded(
+    options: list[object], ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(answering, "load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+    ask("circuit", *options, code=2)
+
+
 def test_another_task_is_a_flag(ask: Ask, tmp_path: Path) -> None:
     ask("circuit", "--task", "induction", "--quick", "--n", 3, "--n-edges", 10)
     scores = results_of(tmp_path, "circuit")["scores"]
@@ -195,7 +222,9 @@ def test_ctrl_c_during_acdc_keeps_what_was_decided(
     [
         (["--n", 1], "the task has one pair of prompts"),
         (["--n-edges", 30], "--n-edges 30, and the graph has 29; choose 1 to 29"),
-        (["--n-edges", 0], "choose 1 to 29"),
+        (["--n-edges", 0], "at least 1, not 0"),
+        (["--steps", 0], "at least 1, not 0"),
+        (["--positions", "S1"], "there is no role 'S1'"),
         (["--method", "eapig"], "did you mean 'eap-ig'"),
         (["--method", "ifr"], "use --search greedy"),
         (["--threshold", 1.0], "--search top takes --n-edges"),
