@@ -270,7 +270,9 @@ def _completeness(
         return {}, {}
     found = knock_out_sets(judge, circuit, n_random, seed=seed)
     labels = tuple(
-        f"greedy: {' '.join(nodes)}" if label.startswith("greedy") else f"{label} ({len(nodes)} nodes)"
+        f"greedy: {' '.join(nodes)}"
+        if label.startswith("greedy")
+        else f"{label} ({len(nodes)} node{'s' * (len(nodes) > 1)})"
         for label, nodes in zip(found.labels, found.nodes)
     )
     axes = (Axis("run", ("circuit", "model")), Axis("knocked_out", labels))
