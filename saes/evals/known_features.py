@@ -96,7 +96,8 @@ class World:
 
     def __init__(self, config: KnownFeatures) -> None:
         self.config = config
-        generator = torch.Generator().manual_seed(config.seed)
+        # A seed of its own: a dictionary that begins from the same seed must not begin with these directions.
+        generator = torch.Generator().manual_seed(_seed(config.seed, 0xFFFF, 0))
         drawn = torch.randn(max(config.n_features, config.d_in), config.d_in, generator=generator)
         if config.orthogonal:
             drawn = torch.linalg.qr(drawn[: config.d_in].double()).Q.float()

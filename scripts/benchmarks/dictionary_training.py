@@ -115,7 +115,7 @@ def parsed() -> argparse.Namespace:
 
 def known_activations(d_in: int, n_tokens: int, n_features: int) -> Path:
     """A file of activations made of known features, the same every time; centred, with a mean square norm of d_in."""
-    path = cache_dir() / "benchmarks" / f"known-features-{n_features}-{d_in}-{n_tokens}.safetensors"
+    path = cache_dir() / "benchmarks" / f"known-features-{n_features}-{d_in}-{n_tokens}-apart.safetensors"
     if path.is_file():
         return path
     print(f"making {n_tokens} activations of {n_features} known features", flush=True)

@@ -196,3 +196,10 @@ def test_the_benchmark(tmp_path) -> None:
         found.figure(i)
     with pytest.raises(InputError, match="seeds is empty"):
         saes.evals.synthetic(configs, SMALL, seeds=())
+
+
+def test_a_dictionary_of_the_same_seed_knows_no_feature_at_its_start() -> None:
+    world = KnownFeatures(64, 96, l0=4.0, n_trees=0, seed=3).build()
+    directions = saes.TopK(96, 64, k=4).build(torch.Generator().manual_seed(3)).W_dec.detach()
+    cosines = torch.nn.functional.normalize(directions, dim=1) @ world.directions.T
+    assert float(cosines.abs().max()) < 0.6
