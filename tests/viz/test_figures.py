@@ -208,7 +208,7 @@ def test_edges_are_wide_by_size_and_coloured_by_sign(make: Make) -> None:
     lines = {(trace.line.color, trace.line.width) for trace in drawn.data if trace.mode == "lines"}
     widths = [width for _, width in lines]
     assert {(theme.POSITIVE, max(widths)), (theme.NEGATIVE, max(widths)), (theme.POSITIVE, min(widths))} == lines
-    nodes = drawn.data[-1]
+    (nodes,) = (trace for trace in drawn.data if "embed" in (trace.text or ()))
     heights = dict(zip(nodes.text, nodes.y, strict=True))
     assert heights["embed"] < heights["a0.1"] < heights["m0"] < heights["logits"]
 
@@ -268,3 +268,19 @@ def test_a_plot_that_does_not_fit_says_what_to_do(make: Make) -> None:
 def test_importing_the_room_does_not_import_plotly() -> None:
     code = "import sys, interp.viz; sys.exit('plotly' in sys.modules or 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_rows_of_a_graph_are_named_and_what_an_edge_feeds_stands_at_its_end(make: Make) -> None:
+    edges = ["embed->a0.0.q", "embed->a0.0.v", "a0.0->m0", "m0->logits"]
+    drawn = figure(make({"e": values(torch.ones(4), edge=edges)}), Plot("graph", "e")).to_plotly_json()
+    assert list(drawn["layout"]["yaxis"]["ticktext"]) == ["heads 0", "MLP 0"]
+    (ports,) = [trace for trace in drawn["data"] if set(trace.get("text") or ()) == {"q", "v"}]
+    (nodes,) = [trace for trace in drawn["data"] if "embed" in (trace.get("text") or ())]
+    head = list(nodes["text"]).index("a0.0")
+    at = dict(zip(ports["text"], ports["x"]))
+    assert at["q"] < nodes["x"][head] < at["v"]
+    assert all(y < nodes["y"][head] for y in ports["y"])
+    sizes = dict(zip(nodes["text"], nodes["marker"]["size"]))
+    assert sizes["embed"] > 6 * len("embed")
+    unscored = figure(make({"e": values(torch.ones(4), edge=edges)}), Plot("graph", "e", options={"unscored": True}))
+    assert "1.000" not in str(unscored.to_plotly_json()["data"])
