@@ -109,7 +109,8 @@ def main(config: Config, console: Console | None = None) -> int:
         exact = circuit_steps.exactly(a, task, edges, config)
         circuit_tables.tell(a, edges, report, exact)
         a.say(f"circuit: {file}")
-        a.conclude(finding(report, behaviour, config.model), RULE)
+        rule = [RULE] if "random" in report.values else []  # it is about them
+        a.conclude(finding(report, behaviour, config.model), *rule)
     return 0
 
 

@@ -147,7 +147,7 @@ def test_the_report_begins_with_what_was_found(ask: Ask, tmp_path: Path) -> None
     assert said in out
     (page,) = (tmp_path / "circuit").glob("*/report.html")
     text = page.read_text()
-    assert text.index("In short") < text.index("Found: a circuit for the toy") < text.index("Figures")
+    assert text.index("Found: a circuit for the toy") < text.index("Table 1")
     assert text.count("null hypothesis</th>") == 1
     (config,) = (tmp_path / "circuit").glob("*/config.yaml")
     assert "n: 4" in config.read_text()

@@ -59,7 +59,7 @@ def finding(report: CircuitReport, behaviour: str, model: str) -> str:
         "partly found": f"Partly found: a circuit that carries some of {behaviour} in {model}.",
         "not found": f"Not found: these edges are not shown to be a circuit for {behaviour} in {model}.",
         "undecided": f"Undecided, for too few random circuits: a circuit for {behaviour} in {model}.",
-        "not compared": f"Judged without random circuits beside it: a circuit for {behaviour} in {model}.",
+        "not compared": f"Not compared with random ones: a circuit for {behaviour} in {model}.",
     }[verdict(report)]
     kl = f"KL from the model {float(report.values['kl'].data[place].mean()):.2g} nats"
     kl += f" (no edge: {float(report.values['kl_empty'].data.mean()):.2g})" if "kl_empty" in report.values else ""
