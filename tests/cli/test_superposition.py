@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from interp.cli import main as command_line
 from interp.cli import superposition as command
+from interp.results import load
 from interp.superposition import PhaseDiagram, ToyModels
 
 
@@ -20,8 +22,13 @@ def run(tmp_path: Path, *options: object, code: int = 0) -> None:
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every study with next to no training."""
     few = {"n_seeds": 1, "n_steps": 3, "n_test": 64}
-    sizes = {"phase_2_1": {"sparsity": 3, "importance": 3}, "phase_3_2": {"sparsity": 2, "importance": 2}}
-    sizes["geometry"] = {"n_features": 6, "n_hidden": 3}
+    sizes: dict[str, Any] = {
+        "phase_2_1": {"sparsity": 3, "importance": 3},
+        "phase_3_2": {"sparsity": 2, "importance": 2},
+    }
+    for name in ("first_figure", "relu", "linear", "geometry", "privileged", "computation"):
+        sizes[name] = {"n_features": 4, "n_hidden": 2, "sparsity": [0.0, 0.9]}
+    sizes["shapes"] = {"sizes": [(2, 1)]}
     for name, step in command.STEPS.items():
         tiny = dict(step.quick) | few | sizes.get(name, {})
         monkeypatch.setitem(command.STEPS, name, command.Step(**(vars(step) | {"quick": tiny})))
@@ -37,6 +44,9 @@ def test_all_studies_in_one_report(tmp_path: Path, small: None, capsys: pytest.C
         assert step.title in page
     kept = {path.name for path in (folder / "results").iterdir()}
     assert kept == set(command.STEPS)
+    linear = load(folder / "results" / "linear")
+    assert isinstance(linear, ToyModels)
+    assert linear.settings["model"] == "linear"
 
 
 def test_one_study_of_ones_own_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,13 +95,3 @@ def test_refusals_are_one_sentence_and_leave_no_run(
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.rglob("config.yaml"))
-
-
-def test_the_sweep_has_its_control(tmp_path: Path, small: None) -> None:
-    run(tmp_path, "--study", "sweep")
-    (folder,) = (tmp_path / "superposition").iterdir()
-    from interp.results import load
-
-    linear = load(folder / "results" / "linear")
-    assert isinstance(linear, ToyModels)
-    assert linear.settings["model"] == "linear"
