@@ -58,7 +58,7 @@ class Config:
     study: Study = "all"
     """What to ask."""
     size: Literal["quick", "paper"] = "quick"
-    """paper: as many features as there, finer grids and more starts; an hour or so for all studies."""
+    """paper: as many features as there, finer grids and more starts; hours on a processor."""
     n_features: Maybe[int] = None
     """Features of one study's models (default: each study's own)."""
     n_hidden: Maybe[int] = None
