@@ -10,7 +10,7 @@ Try:
     interp circuit --task greater-than --search greedy --n-edges 1000
     interp circuit --task induction --method eap --value zero
     interp circuit --model toy/induction --task toy --search acdc
-    interp circuit --positions IO S1 S2 end --n-edges 200    edges told apart by position
+    interp circuit --positions IO S2 end --n-edges 200  told apart by position
     interp circuit --circuit circuit.json --seed 7   of an earlier run
 """
 
