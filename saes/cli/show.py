@@ -1,10 +1,11 @@
-"""Say what a dictionary is, or how far a training is.
+"""Say what a dictionary is, how far a training is, or what a training's YAML file may hold.
 
 Try:
 
     saes show latest         the last training: how far it is
     saes show my/latest      the last one of my.yaml
     saes show my_dictionary/
+    saes show config         every key of the YAML file of `saes train`: default, meaning, valid values
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 import pandas as pd
 import tyro
 from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
 
 from interp.cli.answering import as_table
 from interp.errors import InputError
@@ -37,7 +40,8 @@ class Config:
     """What to look at."""
 
     what: tyro.conf.Positional[str] = "latest"
-    """The directory of a dictionary, or a training: its directory, a part of its name, or latest."""
+    """The directory of a dictionary, or a training: its directory, a part of its name, or latest; config: the keys
+    of the YAML file that `saes train` takes."""
     root: str = "runs"
     """Directory with the runs."""
 
@@ -48,6 +52,9 @@ def main(config: Config, console: Console | None = None) -> int:
     from saes.formats import native
 
     console = console or Console()
+    if config.what == "config":
+        _keys(console)
+        return 0
     path = Path(config.what).expanduser()
     if (path / native.CONFIG).is_file():
         console.print(as_table(_dictionary(path)))
@@ -57,6 +64,17 @@ def main(config: Config, console: Console | None = None) -> int:
         raise InputError(f"{path} is neither a dictionary nor a run: {lacks}")
     _training(find_run(config.what, config.root), console)
     return 0
+
+
+def _keys(console: Console) -> None:
+    from saes.training.config_keys import config_keys
+
+    for part, keys in config_keys().items():
+        _say(console, f"\n{part or 'the file'}:\n")
+        for key in keys:
+            _say(console, f"  {key.name} ({key.type}; default: {key.default})")
+            console.print(Padding(Text(key.meaning), (0, 0, 0, 6)))
+    _say(console, "\nA list in place of a value of an entry of dictionaries trains one dictionary of each value.")
 
 
 def _dictionary(path: Path) -> pd.DataFrame:
