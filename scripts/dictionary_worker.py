@@ -104,10 +104,12 @@ def ours(task: Any) -> Made:
     from saes.training.starting import make_trainees
 
     sizes = (task.d_in, task.d_sae)
+    # Directions of any length, as SAELens trains them: after few steps unit ones explain half a point less.
+    free: dict[str, Any] = {"decoder_norm": "free"}
     config = {
-        "topk": lambda: saes.TopK(*sizes, k=task.k),
-        "batchtopk": lambda: saes.BatchTopK(*sizes, k=task.k),
-        "matryoshka": lambda: saes.Matryoshka(*sizes, k=task.k, prefixes=tuple(task.prefixes)),
+        "topk": lambda: saes.TopK(*sizes, k=task.k, **free),
+        "batchtopk": lambda: saes.BatchTopK(*sizes, k=task.k, **free),
+        "matryoshka": lambda: saes.Matryoshka(*sizes, k=task.k, prefixes=tuple(task.prefixes), **free),
         "jumprelu": lambda: saes.JumpReLU(
             *sizes,
             target_l0=float(task.k),
