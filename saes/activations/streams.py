@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from interp.errors import InputError
@@ -50,23 +53,52 @@ class Stream(ABC):
         """What the data are, as plain values that change when the data do."""
 
 
+def _as_tensor(site: str, values: Any) -> Tensor:
+    """What somebody gave as activations, as a tensor that shares its memory. Raises InputError for anything else."""
+    if isinstance(values, np.ndarray):
+        if values.dtype not in (np.float16, np.float32, np.float64) or not values.dtype.isnative:
+            raise InputError(f"activations at {site} are {values.dtype}; give float16, float32 or float64")
+        if any(step < 0 for step in values.strides):
+            raise InputError(f"activations at {site} run backwards in memory; give np.ascontiguousarray of them")
+        with warnings.catch_warnings():
+            # PyTorch warns of arrays that must not be written, such as read-only memory maps: nothing writes here.
+            warnings.simplefilter("ignore", UserWarning)
+            values = torch.from_numpy(values)
+    if not isinstance(values, Tensor):
+        raise InputError(
+            f"activations at {site} are {type(values).__name__}; give a tensor, a NumPy array or a memory map "
+            "[tokens, d_in], such as torch.as_tensor(...) or np.load(..., mmap_mode='r')"
+        )
+    if not values.is_floating_point():
+        raise InputError(f"activations at {site} are {values.dtype}; give floating-point numbers, such as x.float()")
+    if values.ndim != 2:
+        raise InputError(
+            f"activations at {site} have shape {list(values.shape)}; give [tokens, d_in], such as x.flatten(0, -2)"
+        )
+    return values.detach()
+
+
 class TensorStream(Stream):
     """Rows of tensors or memory maps in a new random order every epoch; some are held out."""
 
     def __init__(
         self,
-        activations: Mapping[str, Float[Tensor, "tokens _"]],
+        activations: Mapping[str, Tensor | NDArray[Any]],
         seed: int = 0,
         held_out_share: float = 0.05,
         device: torch.device | str = "cpu",
     ) -> None:
-        """activations: one tensor [tokens, d_in] a site, all with the same number of tokens."""
-        lengths = {len(tensor) for tensor in activations.values()}
+        """activations: one tensor or NumPy array [tokens, d_in] a site, all with the same number of tokens. None is
+        copied: of a memory map only the rows of a batch are read."""
+        if not activations:
+            raise InputError("there are no activations; give a tensor [tokens, d_in], or one for each site by name")
+        tensors = {site: _as_tensor(site, values) for site, values in activations.items()}
+        lengths = {len(tensor) for tensor in tensors.values()}
         if len(lengths) != 1:
             raise InputError(f"all sites need the same number of tokens; these have {sorted(lengths)}")
         (total,) = lengths
-        self.activations = dict(activations)
-        self.widths = {site: tensor.shape[1] for site, tensor in activations.items()}
+        self.activations = tensors
+        self.widths = {site: tensor.shape[1] for site, tensor in tensors.items()}
         self.seed, self.device = seed, torch.device(device)
         kept = self._order(0xFFFF, total)
         n_held = int(total * held_out_share)

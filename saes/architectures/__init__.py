@@ -11,6 +11,7 @@ from saes.architectures.jumprelu import JumpReLU, JumpReLUDictionary
 from saes.architectures.matryoshka import Matryoshka, MatryoshkaDictionary
 from saes.architectures.standard import Standard, StandardDictionary
 from saes.architectures.topk import TopK, TopKDictionary
+from saes.plain_values import CONVERTED
 
 ARCHITECTURES: dict[str, type[DictionaryConfig]] = {
     kind.architecture: kind for kind in (Standard, TopK, BatchTopK, JumpReLU, Matryoshka)
@@ -30,8 +31,9 @@ def as_config(values: dict[str, Any]) -> DictionaryConfig:
             raise unknown(f"key of {name}", key, list(kind.__dataclass_fields__))
     for key, value in given.items():
         # YAML has 6 and 1e-2 (a text to it) where a number with a point is meant.
-        if "float" in str(kind.__dataclass_fields__[key].type) and value is not None:
-            given[key] = _number(key, value)
+        annotated = str(kind.__dataclass_fields__[key].type).partition(" | ")[0]
+        if annotated in ("int", "float") and value is not None:
+            given[key] = CONVERTED[annotated](key, _number(key, value) if isinstance(value, str) else value)
     if "prefixes" in given:
         given["prefixes"] = tuple(given["prefixes"])
     try:

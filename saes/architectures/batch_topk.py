@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interp.errors import InputError
 from saes.architectures.dictionary import Dictionary
 from saes.architectures.jumprelu import JumpReLU, JumpReLUDictionary
 from saes.architectures.topk import TopK
@@ -27,6 +28,11 @@ class BatchTopK(TopK):
     threshold_rate: float = 0.1
     """How fast the threshold follows the batches. The smallest of many activations varies little from one batch to the
     next, and a slow threshold is still that of the beginning when a short training ends."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.threshold_rate <= 1:
+            raise InputError(f"threshold_rate lies above 0 and is at most 1, not {self.threshold_rate}")
 
     def build(self, generator: torch.Generator | None = None) -> Dictionary:
         """The dictionary with random directions."""

@@ -16,6 +16,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from interp.errors import InputError
+from saes.kernels.support import SparseSupport, from_entries
+from saes.plain_values import check_values
 
 DECODER_NORMS = ("unit", "free", "any")
 
@@ -50,6 +52,7 @@ class DictionaryConfig:
     compete by activation alone (what a dictionary of whitened activations folds into; not for training)."""
 
     def __post_init__(self) -> None:
+        check_values(self)
         for name in ("d_in", "d_sae"):
             if getattr(self, name) < 1:
                 raise InputError(f"{name} is a number of dimensions, at least 1, not {getattr(self, name)}")
@@ -117,6 +120,16 @@ class Dictionary(nn.Module):
     def active(self, pre_activations: Float[Tensor, "*batch d_sae"]) -> Bool[Tensor, "*batch d_sae"]:
         """Which latents are active, given h."""
         raise NotImplementedError
+
+    def support(self, pre_activations: Float[Tensor, "*batch d_sae"]) -> SparseSupport:
+        """Which latents are active, given h: `active` as indices, a row for each token (leading axes flattened).
+
+        `columns` are the active latents, token after token and ascending within one; those of token i stand at
+        offsets[i]:offsets[i + 1]. `pick(h)` gives their values and `decode(values, W_dec)` what they write.
+        """
+        mask = self.active(pre_activations).reshape(-1, self.d_sae)
+        rows, columns = mask.nonzero(as_tuple=True)
+        return from_entries(rows, columns, *mask.shape)
 
     def encode(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_sae"]:
         """The latents of activations: h where active, zero elsewhere."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from interp.errors import InputError, unknown
 from saes.architectures.dictionary import Dictionary, DictionaryConfig
+from saes.plain_values import check_values
 
 LOSSES = ("step", "tanh", "quadratic")
 FIRST = 0.1
@@ -48,8 +49,8 @@ class JumpReLU(DictionaryConfig):
             raise unknown("sparsity_loss", self.sparsity_loss, LOSSES)
         if not 0 < self.target_l0 <= self.d_sae:
             raise InputError(f"target_l0 lies above 0 and is at most d_sae = {self.d_sae}, not {self.target_l0}")
-        if self.bandwidth <= 0 or (self.initial_threshold or 0.0) < 0:
-            raise InputError("bandwidth is positive and initial_threshold is not negative")
+        not_negative = ("coefficient", "initial_threshold", "dead_coefficient")
+        check_values(self, least=dict.fromkeys(not_negative, 0), above={"bandwidth": 0, "tanh_scale": 0})
 
     @property
     def weight(self) -> float:

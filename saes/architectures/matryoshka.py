@@ -26,6 +26,8 @@ class Matryoshka(BatchTopK):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if any(isinstance(size, bool) or not isinstance(size, int | float) or size % 1 for size in self.prefixes):
+            raise InputError(f"prefixes are whole numbers of latents, not {list(self.prefixes)}")
         sizes = tuple(int(size) for size in self.prefixes) or tuple(self.d_sae // n for n in (16, 8, 4, 2))
         sizes = tuple(size for size in sizes if size != self.d_sae) + (self.d_sae,)
         if sizes[0] < 1 or any(a >= b for a, b in itertools.pairwise(sizes)):

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from saes.architectures.dictionary import Dictionary, DictionaryConfig
+from saes.plain_values import check_values
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,10 @@ class Standard(DictionaryConfig):
 
     l1_coefficient: float = 1.0
     """Price of activation: the loss gains this times the mean over tokens of Σ_j f_j ‖W_dec,j‖."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_values(self, least={"l1_coefficient": 0})
 
     def label(self) -> str:
         """Architecture, width and price."""

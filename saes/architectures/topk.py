@@ -13,6 +13,7 @@ from torch import Tensor
 from interp.errors import InputError
 from saes.architectures.dictionary import Dictionary, DictionaryConfig
 from saes.kernels.selection import top_k
+from saes.plain_values import check_values
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,7 @@ class TopK(DictionaryConfig):
         super().__post_init__()
         if not 1 <= self.k <= self.d_sae:
             raise InputError(f"k is the number of active latents, from 1 to d_sae = {self.d_sae}, not {self.k}")
-        if self.aux_k is not None and self.aux_k < 0:
-            raise InputError(f"aux_k is a number of dead latents, not {self.aux_k}")
+        check_values(self, least={"aux_k": 0, "aux_coefficient": 0})
 
     def label(self) -> str:
         """Architecture, width and k."""

@@ -1,7 +1,9 @@
 """What a reconstruction keeps of activations: explained variance, error, direction, size.
 
 Explained variance is 1 − Σ‖x − x̂‖² / Σ‖x − mean(x)‖², with both sums over all tokens. (Variance about zero, which some
-libraries have used, counts the mean of the activations as explained and is larger.)
+libraries have used, counts the mean of the activations as explained and is larger.) Dimensions in which activations do
+not vary, to their last digits, have none: they are left out of the mean over dimensions, and where no dimension varies
+explained variance is NaN, here and in the log of a training.
 """
 
 from __future__ import annotations
@@ -14,6 +16,9 @@ from torch import Tensor
 
 from interp.errors import InputError
 from saes.architectures import Dictionary
+
+ROUNDING = 1e-12
+"""Share of the mean square below which a variance is what rounding leaves over."""
 
 
 @dataclass
@@ -35,8 +40,8 @@ class Fidelity:
             "x": x.sum(0),
             "x²": x.square().sum(0),
             "error": error.sum(0),
-            "cosine": torch.cosine_similarity(x, made, dim=1).sum(),
-            "ratio": (made.norm(dim=1) / x.norm(dim=1).clamp_min(1e-12)).sum(),
+            "cosine": torch.cosine_similarity(x, made, dim=1, eps=1e-100).sum(),
+            "ratio": (made.norm(dim=1) / x.norm(dim=1).clamp_min(1e-38)).sum(),
             "active": active.double().sum(0),
             "l0²": active.sum(1).double().square().sum(),
         }
@@ -48,10 +53,12 @@ class Fidelity:
         if not self.n:
             raise InputError("there are no tokens to measure a dictionary on")
         variance = self.sums["x²"] - self.sums["x"].square() / self.n
-        per_dimension = 1 - self.sums["error"] / variance.clamp_min(1e-12)
+        varies = variance > ROUNDING * self.sums["x²"]
+        per_dimension = 1 - self.sums["error"][varies] / variance[varies]
+        total = variance[varies].sum()
         l0 = float(self.sums["active"].sum()) / self.n
         return {
-            "explained_variance": 1 - float(self.sums["error"].sum() / variance.sum().clamp_min(1e-12)),
+            "explained_variance": 1 - float(self.sums["error"].sum() / total) if varies.any() else float("nan"),
             "explained_variance_per_dimension": float(per_dimension.mean()),
             "mse": float(self.sums["error"].sum()) / self.n,
             "cosine": float(self.sums["cosine"]) / self.n,

@@ -53,7 +53,8 @@ def read(path: str | Path) -> Dictionary:
     """The dictionary in a directory of this layout, written by this library or by SAELens.
 
     Checkpoints of SAELens's trainings are read as well, in their inference form. Raises InputError for a missing or
-    damaged file, an architecture without a counterpart here, or tensors whose sizes contradict the configuration.
+    damaged file, an architecture without a counterpart here, tensors whose sizes contradict the configuration, and
+    weights that are NaN or infinite.
     """
     directory = Path(path)
     if not (directory / CONFIG).is_file() or not (directory / WEIGHTS).is_file():
@@ -97,6 +98,12 @@ def _fill(dictionary: Dictionary, tensors: Mapping[str, Tensor], directory: Path
             raise InputError(
                 f"{name} in {directory / WEIGHTS} is {list(tensors[name].shape)} where its configuration says "
                 f"{list(place.shape)}"
+            )
+        # An infinite threshold is a latent that is never active; nothing else may be infinite.
+        if tensors[name].isnan().any() or ("threshold" not in name and tensors[name].isinf().any()):
+            raise InputError(
+                f"{name} in {directory / WEIGHTS} holds NaN or infinity: the training it comes from diverged, or the "
+                "file is damaged; take an earlier checkpoint or another copy"
             )
         place.copy_(tensors[name])
 

@@ -79,8 +79,13 @@ class TrainConfig:
                 f"a batch of {self.fit.batch_size} tokens is larger than the shuffle buffer of {self.harvest.buffer}; "
                 "choose a smaller batch_size (under fit) or a larger buffer (under harvest)"
             )
+        if self.warm_start is not None and self.fit.normalise == "whiten":
+            raise InputError("a warm start cannot be combined with normalise 'whiten'; choose 'mean-norm' (under fit)")
+        if self.evaluate_prompts < 0:
+            raise InputError(f"evaluate_prompts has to be at least 0, not {self.evaluate_prompts}")
         for entry in self.dictionaries:
-            check_entry(entry)
+            for config in check_entry(entry):
+                self.fit.check(config)
 
     def configs(self, d_in: int) -> dict[DictionaryConfig, int]:
         """The configurations of all dictionaries at a site of width `d_in`, and how many seeds of each. Raises
@@ -96,8 +101,9 @@ class TrainConfig:
         return found
 
 
-def check_entry(entry: Mapping[str, Any]) -> None:
-    """Raise InputError for an entry that no dictionary can be made of, whatever the width of its site."""
+def check_entry(entry: Mapping[str, Any]) -> list[DictionaryConfig]:
+    """What an entry stands for, at a site of width 1. Raises InputError for one that no dictionary can be made of,
+    whatever the width."""
     if "architecture" not in entry or "d_sae" not in entry:
         raise InputError(
             f"an entry of dictionaries needs architecture and d_sae; this one has {', '.join(entry) or 'none'}"
@@ -108,11 +114,13 @@ def check_entry(entry: Mapping[str, Any]) -> None:
     for key in entry:
         if key not in ("architecture", "n_seeds", *known):
             raise unknown(f"key of {entry['architecture']}", key, known)
+    made = []
     for one in expand(entry):
         n_seeds = one.pop("n_seeds", 1)
         if not isinstance(n_seeds, int) or n_seeds < 1:
             raise InputError(f"n_seeds is how many dictionaries of a kind are trained, at least 1, not {n_seeds!r}")
-        as_config({**one, "d_in": 1})
+        made.append(as_config({**one, "d_in": 1}))
+    return made
 
 
 def expand(entry: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -139,11 +147,11 @@ def read_config(path: str | Path) -> TrainConfig:
     return structure(given)
 
 
-def structure(given: Mapping[str, Any]) -> TrainConfig:
-    """The configuration that plain values describe."""
-    given = {key: _long(key, value) for key, value in given.items()}
+def structure(given: Mapping[str, Any], kind: type[Any] = TrainConfig) -> Any:
+    """The configuration, or the part of one, that plain values describe."""
+    given = {key: _long(key, value) for key, value in given.items()} if kind is TrainConfig else given
     try:
-        return _converter().structure(given, TrainConfig)
+        return _converter().structure(given, kind)
     except (BaseValidationError, InputError) as error:
         raise _told(error) from error
 

@@ -27,6 +27,7 @@ from saes.architectures import (
 )
 from saes.kernels.calibration import Plan
 from saes.kernels.support import SparseSupport
+from saes.plain_values import check_values
 from saes.training.gradients.dead import add_aux_k, add_pre_activation_loss
 from saes.training.gradients.jumprelu import jumprelu_gradients
 from saes.training.gradients.matryoshka import matryoshka_gradients
@@ -34,6 +35,9 @@ from saes.training.gradients.standard import standard_gradients
 from saes.training.gradients.terms import Encoded, Found
 from saes.training.gradients.topk import chosen, topk_gradients
 from saes.training.optimiser import Adam, Optimiser
+
+ROUNDING = 1e-12
+"""Share of the squared mean below which a batch's variance is what rounding leaves over."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +52,17 @@ class EngineSettings:
     dead_every: int = 20
     """Steps between two lists of the dead."""
 
+    def __post_init__(self) -> None:
+        check_values(self, least={"dead_after": 0, "dead_every": 1})
+        if not isinstance(self.adam, Adam):
+            raise InputError(f"adam has to be saes.training.optimiser.Adam(...), not {self.adam!r}")
+
 
 class StepStats(NamedTuple):
     """What a step saw, as scalars on the device, all before its update.
 
-    squared_error: mean over tokens, summed over d_in. variance: the same of the batch about its mean. penalty: the
+    squared_error: mean over tokens, summed over d_in. variance: the same of the batch about its mean, 0 where it is no
+    more than rounding. penalty: the
     sparsity loss. aux: the loss of the dead. l0: mean number of active latents.
     """
 
@@ -110,7 +120,9 @@ class Engine:
         self.n_steps += 1
         if self.n_steps % self.settings.dead_every == 0:
             self.list_dead()
-        variance = (x - x.mean(0)).square().sum() / len(x)
+        mean = x.mean(0)
+        variance = (x - mean).square().sum() / len(x)
+        variance = torch.where(variance > ROUNDING * mean.square().sum(), variance, self._zero)
         l0 = (found.activations > 0).sum() / len(x)
         return StepStats(found.squared_error, variance, found.penalty, aux, l0)
 

@@ -12,26 +12,33 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+import saes.formats.native as native
 from interp.errors import InputError, unknown
 from interp.models import resolve_device
 from interp.runs import Run, open_run
 from saes.activations.streams import Stream, TensorStream
 from saes.architectures import Dictionary, DictionaryConfig
 from saes.evals.fidelity import fidelity
+from saes.training.config import structure
 from saes.training.loggers import Logger
 from saes.training.loop import Loop, run_loop
 from saes.training.recording_numbers import Recorder
-from saes.training.settings import FitSettings
+from saes.training.settings import NESTED, FitSettings
 from saes.training.starting import make_trainees, name_all
 from saes.training.trainee import Trainee
 from saes.training.training_run import TrainingRun
 
+DICTIONARIES = "dictionaries"
+"""Where a run directory keeps its dictionaries."""
+Activations = Tensor | NDArray[Any]
+
 
 def fit(
     configs: DictionaryConfig | Sequence[DictionaryConfig],
-    activations: Tensor | Mapping[str, Tensor] | Stream,
+    activations: Activations | Mapping[str, Activations] | Stream,
     *,
     settings: FitSettings | None = None,
     device: str = "auto",
@@ -41,38 +48,54 @@ def fit(
 ) -> TrainingRun:
     """Train one dictionary of every configuration at every site, all in one pass over the data.
 
-    activations: a tensor or memory map [tokens, d_in], several by site, or a stream. options: fields of `FitSettings`
-    (n_tokens, batch_size, seed, ...), in place of `settings`. out: the directory for run directories; with it the
-    training survives interruption, and the same call goes on where it stopped. metadata: plain values to store with
-    the dictionaries. Raises InputError where widths, batch sizes or options do not fit.
+    activations: [tokens, d_in], a tensor or a NumPy array (float16, float32 or float64; of a memory map, such as
+    np.load(..., mmap_mode="r"), only the rows of a batch are read), several of them by site, or a stream. Each
+    configuration is trained at the sites of its width; one that fits no site is refused, and so is a site that none
+    fits. options: fields of `FitSettings` (n_tokens, batch_size, seed, ...), in place of `settings`; those that have
+    fields themselves may be given as plain values, such as schedule={"lr": 1e-3}. out: the directory for run
+    directories; with it the training survives interruption, the same call goes on where it stopped, and the
+    dictionaries are kept in the run directory, as dictionaries/<name> in SAELens's layout, for `saes.load`. metadata:
+    plain values to store with the dictionaries. Raises InputError where widths, batch sizes or options do not fit.
     """
     if settings is not None and options:
         raise InputError("give either settings or its fields, not both")
     settings = settings or _settings(options)
-    where = resolve_device(device)
-    stream = activations if not isinstance(activations, Tensor | Mapping) else _stream(activations, settings, where)
     wanted = [configs] if isinstance(configs, DictionaryConfig) else list(configs)
+    if not wanted:
+        raise InputError("configs is empty; give at least one dictionary, such as saes.TopK(d_in, d_sae, k=32)")
+    for config in wanted:
+        if not isinstance(config, DictionaryConfig):
+            raise InputError(f"configs holds {config!r}; give configurations such as saes.TopK(d_in, d_sae, k=32)")
+        settings.check(config)
+    where = resolve_device(device)
+    stream = activations if isinstance(activations, Stream) else _stream(activations, settings, where)
     named = name_all(wanted, stream.widths, settings.n_seeds)
     if out is None:
         return train_named(named, stream, settings, where, None, metadata or {})
-    config = {
+    question = {
         "dictionaries": {name: {"site": site, **kind.to_dict()} for name, (site, kind) in named.items()},
         "settings": asdict(settings),
         "data": stream.describe(),
     }
-    with open_run("fit-dictionaries", config, root=out) as run:
-        return train_named(named, stream, settings, where, run, metadata or {})
+    with open_run("fit-dictionaries", question, root=out) as run:
+        trained = train_named(named, stream, settings, where, run, metadata or {})
+        for name, dictionary in trained.dictionaries.items():
+            target = run.path(f"{DICTIONARIES}/{name}")
+            if not target.exists():
+                native.write(dictionary, target, trained.firing.get(name))
+    return trained
 
 
 def _settings(options: Mapping[str, Any]) -> FitSettings:
     for name in options:
         if name not in FitSettings.__dataclass_fields__:
             raise unknown("option of fit", name, list(FitSettings.__dataclass_fields__))
-    return FitSettings(**options)
+    nested = {name: structure(options[name], NESTED[name]) for name in NESTED if isinstance(options.get(name), Mapping)}
+    return FitSettings(**{**options, **nested})
 
 
-def _stream(activations: Tensor | Mapping[str, Tensor], settings: FitSettings, device: Any) -> TensorStream:
-    by_site = {"activations": activations} if isinstance(activations, Tensor) else dict(activations)
+def _stream(activations: Any, settings: FitSettings, device: Any) -> TensorStream:
+    by_site = dict(activations) if isinstance(activations, Mapping) else {"activations": activations}
     return TensorStream(by_site, seed=settings.seed, device=device)
 
 

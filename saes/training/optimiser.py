@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from interp.errors import InputError
+from saes.plain_values import check_values
+
 MOMENTS = ("exp_avg", "exp_avg_sq", "step")
 
 
@@ -26,6 +29,12 @@ class Adam:
     """Largest norm of all gradients together; larger ones are scaled down to it (0: never)."""
     threshold_lr: float = 10.0
     """Factor on the learning rate of JumpReLU's thresholds, which have further to go than weights."""
+
+    def __post_init__(self) -> None:
+        check_values(self, least={"clip": 0, "threshold_lr": 0}, above={"eps": 0})
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} lies from 0 to below 1, not at {getattr(self, name)}")
 
 
 class Optimiser:

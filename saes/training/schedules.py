@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from interp.errors import InputError, unknown
+from saes.plain_values import check_values
 
 DECAYS = ("linear", "cosine", "none")
 
@@ -36,8 +37,7 @@ class Schedule:
     def __post_init__(self) -> None:
         if self.decay not in DECAYS:
             raise unknown("decay", self.decay, DECAYS)
-        if self.lr <= 0:
-            raise InputError(f"lr is a positive number, not {self.lr}")
+        check_values(self, least={"k_start": 1, "resample_every": 0}, above={"lr": 0})
         for name in ("warm_up", "decay_share", "sparsity_warm_up", "k_share", "resample_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(f"{name} is a share of the training, from 0 to 1, not {getattr(self, name)}")

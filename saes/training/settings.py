@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from interp.errors import InputError
-from saes.kernels.calibration import Plan
+from interp.errors import InputError, unknown
+from saes.architectures import DictionaryConfig, TopK
+from saes.architectures.normalisation import KINDS
+from saes.kernels.calibration import PRECISIONS, Plan
+from saes.plain_values import check_values
 from saes.training.engine import EngineSettings
 from saes.training.schedules import Schedule
+
+NESTED: dict[str, type] = {"plan": Plan, "schedule": Schedule, "engine": EngineSettings}
+"""Settings that have settings of their own."""
 
 
 @dataclass(frozen=True)
@@ -42,10 +48,35 @@ class FitSettings:
     """Minutes between two checkpoints."""
 
     def __post_init__(self) -> None:
-        if self.batch_size < 1 or self.n_tokens < self.batch_size:
+        at_least = dict.fromkeys(("batch_size", "n_tokens", "n_seeds", "log_every"), 1)
+        at_least |= dict.fromkeys(("seed", "held_out_tokens", "evaluate_every", "checkpoint_minutes"), 0)
+        check_values(self, least=at_least)
+        for name, kind in NESTED.items():
+            if not isinstance(getattr(self, name), kind) and not (name == "plan" and self.plan is None):
+                raise InputError(
+                    f"{name} has to be {kind.__module__}.{kind.__name__}(...), not {getattr(self, name)!r}"
+                )
+        if self.n_tokens < self.batch_size:
             raise InputError(f"n_tokens ({self.n_tokens}) must hold at least one batch of {self.batch_size} tokens")
-        if self.n_seeds < 1 or self.log_every < 1:
-            raise InputError("n_seeds and log_every are at least 1")
+        if self.seed >= 2**40:
+            raise InputError(f"seed has to be below 2**40, not {self.seed}")
+        if self.normalise not in KINDS:
+            raise unknown("normalisation", self.normalise, KINDS)
+        if self.precision not in ("auto", *PRECISIONS):
+            raise unknown("precision", self.precision, ("auto", *PRECISIONS))
+
+    def check(self, config: DictionaryConfig) -> None:
+        """Raise InputError for a dictionary that cannot be trained with these settings."""
+        if config.decoder_norm == "any":
+            raise InputError("decoder_norm 'any' is for folded dictionaries; train with 'unit' or 'free'")
+        if self.normalise == "whiten" and config.decoder_norm != "unit":
+            raise InputError(
+                f"normalise 'whiten' needs decoder_norm 'unit', and {config.label()} has {config.decoder_norm!r}; "
+                "choose decoder_norm 'unit', or normalise 'mean-norm'"
+            )
+        most = self.schedule.k_start
+        if isinstance(config, TopK) and most is not None and most > config.d_sae:
+            raise InputError(f"k_start ({most}) is more than the d_sae = {config.d_sae} latents of {config.label()}")
 
     @property
     def n_steps(self) -> int:

@@ -30,7 +30,7 @@ def name_all(
     """Every configuration at every site of its width, by a name that says what it is: (site, configuration).
 
     n_seeds: how many of each, by configuration or for all; where there are several, names end in -seed0, -seed1 and so
-    on. Raises InputError for a configuration that fits no site, or two that are the same.
+    on. Raises InputError for a configuration that fits no site, for a site that none fits, or two that are the same.
     """
     named: dict[str, tuple[str, DictionaryConfig]] = {}
     for config in configs:
@@ -46,6 +46,13 @@ def name_all(
                 if name in named:
                     raise InputError(f"there are two dictionaries {name}; each has to differ from the others")
                 named[name] = (site, config)
+    empty = [f"{site}: {width}" for site, width in widths.items() if site not in {where for where, _ in named.values()}]
+    if empty:
+        given = ", ".join(str(d_in) for d_in in dict.fromkeys(config.d_in for config in configs))
+        raise InputError(
+            f"no dictionary fits the sites ({', '.join(empty)}), only d_in = {given} was given; leave these sites out, "
+            "or give a dictionary of their width"
+        )
     return named
 
 

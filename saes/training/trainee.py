@@ -61,7 +61,8 @@ class Trainee:
         self.check()
         means = {name: float(value) / self._n_summed for name, value in self._sums.items()}
         self._sums, self._n_summed = {}, 0
-        means["explained_variance"] = 1 - means["squared_error"] / means["variance"] if means["variance"] else 0.0
+        varies = means["variance"] > 0
+        means["explained_variance"] = 1 - means["squared_error"] / means["variance"] if varies else math.nan
         means["dead"] = len(self.engine.dead) / self.engine.dictionary.d_sae
         return means
 
