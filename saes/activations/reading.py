@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from saes.activations.keeping import ordinary
 from saes.activations.rows import LocalRows, Rows, RowSource, StreamedRows, pack
 from saes.activations.texts import Texts
 
+_LOG = logging.getLogger("saes")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -163,8 +165,11 @@ def joined(passes: Sequence[Pass]) -> Pass:
 
 
 def held_out_rows(texts: Texts, tokenizer: Any, length: int, bos: int | None, n: int) -> Rows:
-    """Up to `n` prompts of held-out documents, spread over them; none when nothing is held out."""
-    rows = list(pack(texts.documents(held_out=True), tokenizer, length, bos))
+    """Up to `n` prompts of held-out documents, spread over them, and a warning where they fill fewer; none when nothing
+    is held out."""
+    rows = list(pack(texts.documents(held_out=True), tokenizer, length, bos)) if texts.held_out else []
+    if 0 < len(rows) < n:
+        _LOG.warning("held-out documents fill only %d prompts of %d tokens, of %d wanted", len(rows), length, n)
     if not rows:
         return Rows(*(torch.zeros(0, length, dtype=torch.long) for _ in Rows._fields))
     chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:n].sort().values
@@ -180,9 +185,16 @@ def held_out_prompts(model: Any, texts: Texts, settings: Harvest, n: int) -> tup
     bos = bos_token(model) if settings.prepend_bos else None
     tokens = held_out_rows(texts, tokenizer, settings.context_size, bos, n).tokens
     if not len(tokens):
-        raise InputError(
-            f"the held-out documents of {texts.source} (a share of {texts.held_out:g}) do not fill one prompt of "
-            f"{settings.context_size} tokens; hold out more of them, or use shorter prompts"
-        )
+        raise InputError(nothing_held_out(texts, settings))
     excluded = sorted(tokenizer.all_special_ids) if settings.exclude_special else []
     return tokens.to(embedding_device(model)), excluded
+
+
+def nothing_held_out(texts: Texts, settings: Harvest) -> str:
+    """Why there is nothing to measure on, and what to do."""
+    if not texts.held_out:
+        return f"no document of {texts.source} is held out (held_out is 0); hold out a share of them, such as 0.05"
+    return (
+        f"the held-out documents of {texts.source} (a share of {texts.held_out:g}) do not fill one prompt of "
+        f"{settings.context_size} tokens; hold out more of them (held_out), give more texts, or use shorter prompts"
+    )

@@ -133,6 +133,10 @@ class ShardStream(Stream):
             "activations_sha256": self.shards.header.content_sha256,
         }
 
+    def __repr__(self) -> str:
+        where = f"{self.n_tokens} tokens at {', '.join(self.widths)}"
+        return f"ShardStream({str(self.shards.directory)!r}, {where}, epoch {self._epoch})"
+
     def _take(self, rows: Int[Tensor, " tokens"]) -> dict[str, Float[Tensor, "tokens d_in"]]:
         acts = self.shards.read(rows, self.widths).activations
         return {site: values.to(self.device, torch.float32) for site, values in acts.items()}

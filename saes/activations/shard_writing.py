@@ -24,7 +24,7 @@ from torch import Tensor
 from interp.errors import InputError, StorageError, storage_error
 from interp.hooks.sites import Site
 from interp.runs import lock, progress
-from saes.activations.reading import DTYPES, Harvest, Pass, Source, joined
+from saes.activations.reading import DTYPES, Harvest, Pass, Source, joined, nothing_held_out
 from saes.activations.shard_headers import IDS, LOCK, File, Header, file_hash, read_header
 from saes.activations.shards import PREFIX, Shards
 from saes.activations.texts import Texts
@@ -35,7 +35,7 @@ _LOG = logging.getLogger("saes")
 def write_shards(
     path: str | Path,
     model: Any,
-    texts: Texts,
+    texts: Texts | str,
     sites: Sequence[Site | str],
     *,
     n_tokens: int | None = None,
@@ -46,16 +46,18 @@ def write_shards(
 ) -> Shards:
     """Harvest a model's activations at some sites into a directory, in the layout of `saes/activations/PROTOCOL.md`.
 
+    texts: which documents; a text stands for the source of `Texts`, as in YAML.
     n_tokens: how many at most (default: the texts once through, which is also where it ends when they hold fewer).
     shard_tokens: tokens of a shard, which is what is held in memory and mixed. held_out_tokens: how many of held-out
-    documents to store beside them. Interrupted in whatever way, the same call goes on after the last whole shard and
-    ends with the same bytes; finished, it returns what is there. Raises InputError when the directory was begun with
-    other settings, another process is writing it, or the disk is too small for it; StorageError when the disk refuses.
+    documents to store beside them; where there are fewer, or none, a warning says so. Interrupted in whatever way, the
+    same call goes on after the last whole shard and ends with the same bytes; finished, it returns what is there.
+    Raises InputError when the directory was begun with other settings, another process is writing it, or the disk is
+    too small for it; StorageError when the disk refuses.
     """
     if shard_tokens < 1 or held_out_tokens < 0 or (n_tokens is not None and n_tokens < 1):
         raise InputError("n_tokens and shard_tokens are at least 1, held_out_tokens at least 0")
     directory = Path(path)
-    source = Source(model, texts, sites, harvest, seed)
+    source = Source(model, Texts(texts) if isinstance(texts, str) else texts, sites, harvest, seed)
     with lock(directory / LOCK, f"{path} is being written by another process", wait=False):
         writer = _Writer(directory, source, n_tokens, shard_tokens, held_out_tokens)
         if not writer.header.complete:
@@ -224,6 +226,7 @@ class _Writer:
         n_rows = -(-self.held_out_tokens // (self.source.settings.context_size - 1)) + 1
         passes = list(self.source.held_out_passes(n_rows))
         if not passes:
+            _LOG.warning("no held-out tokens are stored: %s", nothing_held_out(self.source.texts, self.source.settings))
             return
         arrays = {name: values[: self.held_out_tokens].cpu() for name, values in _arrays(joined(passes)).items()}
         file = self._write("held-out.safetensors", arrays, len(arrays[IDS[0]]))

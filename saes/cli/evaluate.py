@@ -16,12 +16,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 import tyro
 from rich.console import Console
 
 from interp.cli.answering import Maybe, as_table
 from interp.errors import InputError, unknown
+from interp.results import Result
+from saes.cli.train import meanings, table_of_measures
 
 DTYPES = ("float32", "bfloat16")
 FULL_CONTEXT = 256
@@ -89,8 +92,7 @@ def main(config: Config, console: Console | None = None) -> int:
     settings |= {"weights_sha256": identity(model)["weights_sha256"], "documents": texts.describe()}
     with open_run("evaluate-dictionaries", settings, root=config.out, resume=not config.fresh) as run:
         found = run.step("evaluation", lambda: evaluate(named, model, tokens, config.site, excluded=excluded))
-        frame = found.values["summary"]
-        _show(console, frame)
+        _show(console, found)
         from interp.viz import Report  # plotly is slow to import, and only wanted at the end
 
         where = f"{found.settings['site']} of {identity(model)['id']}, on {texts.source}"
@@ -132,13 +134,14 @@ def _warn(console: Console, who: dict[str, Any], told: dict[str, Any]) -> None:
         console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _show(console: Console, summary: Any) -> None:
-    import pandas as pd
-
-    frame = pd.DataFrame(summary.data.numpy(), columns=list(summary.axes[1].labels))
-    frame.insert(0, "dictionary", list(summary.axes[0].labels))
-    # One dictionary reads better downwards.
-    if len(frame) == 1:
-        frame = frame.drop(columns="dictionary").T.reset_index()
-        frame.columns = pd.Index(["measure", summary.axes[0].labels[0]])
+def _show(console: Console, found: Result) -> None:
+    """One dictionary downwards, with all of the summary; several as rows of fewer measures."""
+    summary = found.values["summary"]
+    names, words = (axis.labels for axis in summary.axes)
+    if len(names) == 1:
+        frame = pd.DataFrame({"measure": list(words), str(names[0]): summary.data[0].numpy()})
+        console.print(as_table(frame))
+        return
+    frame = table_of_measures(found.values["measures"])
     console.print(as_table(frame))
+    console.print(meanings(frame), markup=False, highlight=False, soft_wrap=True)

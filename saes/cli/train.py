@@ -5,8 +5,8 @@ The shortest file that trains one:
     sites: blocks.15.hook_resid_post
     dictionaries: {architecture: topk, d_sae: 4608, k: 32}
 
-All keys, and what they are when left out, stand with `saes.TrainConfig`. A list in a dictionary's entry (k: [16, 32,
-64]) is a grid: all of it is trained in one pass over the model's activations.
+`saes show config` prints all keys: what they are when left out, what they mean, what they may be. A list in a
+dictionary's entry (k: [16, 32, 64]) is a grid: all of it is trained in one pass over the model's activations.
 
 Try:
 
@@ -29,6 +29,7 @@ import tyro
 from rich.console import Console
 
 from interp.cli.answering import Maybe, as_table
+from interp.results import Values
 from saes.training.config import read_config, with_options
 from saes.training.training_run import TrainingRun
 
@@ -38,7 +39,7 @@ class Config:
     """What to train, and what of the file to overrule."""
 
     config: tyro.conf.Positional[str]
-    """A YAML file."""
+    """A YAML file; `saes show config` prints its keys."""
     out: str = "runs"
     """Where run directories are kept."""
     fresh: bool = False
@@ -80,9 +81,10 @@ def main(config: Config, console: Console | None = None) -> int:
     )
     name = re.sub(r"[^\w.+-]", "-", Path(config.config).stem) or "train-dictionaries"
     run = train(wanted, out=config.out, experiment=name, fresh=config.fresh)
-    console.print(as_table(table_of(run), "On held-out documents"))
+    frame = table_of(run)
+    console.print(as_table(frame, run.on()))
     for line in (
-        "L0: active latents per token. EV: explained variance. recovered: of the loss that the mean activation costs.",
+        meanings(frame),
         "",
         f"finished in {time.monotonic() - began:.0f} s",
         f"dictionaries: {run.directory}/dictionaries",
@@ -99,19 +101,35 @@ COLUMNS = {
     "ce_increase": "loss +",
     "dead": "dead",
 }
+"""Measures that are shown: the words for them."""
+MEANING = {
+    "L0": "L0: active latents per token.",
+    "EV": "EV: explained variance.",
+    "recovered": "recovered: of the loss that the mean activation costs.",
+    "loss +": "loss +: nats that reconstructions cost the model.",
+    "dead": "dead: share of latents.",
+}
+
+
+def meanings(frame: pd.DataFrame) -> str:
+    """What the columns of a table are, for those that it has."""
+    return " ".join(text for column, text in MEANING.items() if column in frame)
+
+
+def table_of_measures(measures: Values) -> pd.DataFrame:
+    """A row for each dictionary with the measures that are shown, in short words."""
+    names, labels = (axis.labels for axis in measures.axes)
+    frame = pd.DataFrame(measures.data.numpy(), columns=list(labels))
+    shown = frame[[key for key in COLUMNS if key in labels]].rename(columns=COLUMNS)
+    shown.insert(0, "dictionary", list(names))
+    return shown
 
 
 def table_of(run: TrainingRun) -> pd.DataFrame:
     """A row for each dictionary: what was measured inside the model, else what was on held-out activations."""
     rows = []
-    for found in run.evaluation.values():
-        frame = found.values["measures"]
-        names, measures = (axis.labels for axis in frame.axes)
-        for name, row in zip(names, frame.data.tolist()):
-            told = dict(zip(measures, row))
-            rows.append({"dictionary": name, **{words: told[key] for key, words in COLUMNS.items() if key in told}})
-    if rows:
-        return pd.DataFrame(rows)
+    if run.evaluation:
+        return pd.concat([table_of_measures(found.values["measures"]) for found in run.evaluation.values()])
     for name in run.dictionaries:
         last = run.last(name)
         held = {key: last.get(f"held_out_{key}", last.get(key, float("nan"))) for key in ("l0", "explained_variance")}

@@ -56,14 +56,14 @@ MEANING = {
 }
 SUMMARY = {
     "l0": "L0",
-    "explained_variance": "explained variance",
-    "ce_recovered_mean": "recovered (mean)",
-    "ce_recovered_zero": "recovered (zero)",
-    "ce_increase": "loss increase",
+    "explained_variance": "EV",
+    "ce_recovered_mean": "recovered",
+    "ce_recovered_zero": "over zeros",
+    "ce_increase": "loss +",
     "kl": "KL",
     "dead": "dead",
     "dense": "dense",
-    "nearest_cosine": "nearest cosine",
+    "nearest_cosine": "alike",
 }
 """The measures that a reader looks for first: the words for them."""
 N_BINS = 30

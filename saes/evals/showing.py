@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -44,11 +45,14 @@ def evaluation_plots(
 
 
 def _summary(values: Mapping[str, Values], n_prompts: int, n_tokens: int) -> Plot:
-    more = " L0: active latents per token. Dead: fired on none of these tokens; dense: on over a tenth."
+    more = (
+        " L0: active latents per token. EV: explained variance. Dead: fired on none of these tokens; dense: on over a"
+    )
+    more += " tenth. Alike: mean over living latents of the largest cosine of their direction with another."
     if "runs" in values:
         more += (
-            " Recovered: share of the loss that the mean activation, or zero, would cost; loss increase and KL in nats,"
-            " with the reconstruction in place of the activations."
+            " Recovered: share of the loss that the mean activation would cost (over zeros: that zeros would); loss +,"
+            " the increase, and KL in nats, with the reconstruction in place of the activations."
         )
     return Plot(
         "table",
@@ -64,13 +68,16 @@ def _frontiers(
     values: Mapping[str, Values], frame: pd.DataFrame, families: dict[str, str], n_prompts: int
 ) -> list[Plot]:
     common: dict[str, Any] = {"x": "coordinate", "series": "dictionary"}
-    options: dict[str, Any] = {"families": families, "named": [], "connected": True}
+    # A line through seeds of one kind would look like a frontier, and is chance.
+    seeds = any(re.search(r"-seed\d+$", name) for name in families)
+    options: dict[str, Any] = {"families": families, "named": [], "connected": not seeds}
     plots = [
         Plot(
             "scatter",
             "frontier",
             title="Sparsity against explained variance",
-            caption=f"{frontier_finding(frame, 'explained_variance')} A point is a dictionary.",
+            caption=f"{frontier_finding(frame, 'explained_variance')} A point is a dictionary"
+            f"{', each seed one of its own' if seeds else ''}.",
             options=options,
             **common,
         )

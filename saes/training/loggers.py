@@ -10,6 +10,10 @@ from typing import Any
 from interp.errors import InputError, unknown
 
 LOGGERS = ("none", "wandb", "trackio")
+_HELP = {
+    "wandb": "log in with `wandb login` or WANDB_API_KEY, or keep its files here with WANDB_MODE=offline",
+    "trackio": "see its documentation",
+}
 
 
 def check_logger(kind: str) -> None:
@@ -27,6 +31,7 @@ class Logger:
     """Sends numbers on. kind: one of `LOGGERS`; with none nothing happens.
 
     project, run: names there; a run that is resumed goes on under its name. settings: plain values shown with it.
+    Raises InputError where the library refuses, such as for want of a key.
     """
 
     def __init__(self, kind: str, project: str, run: str, settings: Mapping[str, Any]) -> None:
@@ -36,7 +41,11 @@ class Logger:
             return
         # trackio knows a run by its name, wandb by its id.
         options = {"id": run} if kind == "wandb" else {}
-        self._library.init(project=project, name=run, config=dict(settings), resume="allow", **options)
+        try:
+            self._library.init(project=project, name=run, config=dict(settings), resume="allow", **options)
+        except Exception as error:  # the libraries' errors have no common class
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            raise InputError(f"the logger {kind} does not begin ({why}); {_HELP[kind]}, or use logger: none") from error
 
     def send(self, tokens: int, dictionary: str, numbers: Mapping[str, float]) -> None:
         """A dictionary's numbers after so many tokens."""

@@ -135,17 +135,26 @@ def _names(trainees: Sequence[Trainee]) -> str:
 
 
 def _report(trainees: Sequence[Trainee], done: int, speed: float, report: Report) -> str:
-    """Read all numbers and pass them on; returns them in a few words, as means over dictionaries."""
+    """Read all numbers and pass them on; returns them in a few words, from the smallest to the largest."""
     every = []
     for trainee in trainees:
         numbers = trainee.numbers() | {"tokens_per_second": round(speed, 1)}
         report(done, trainee.name, numbers)
         every.append(numbers)
-    mean = {name: sum(numbers.get(name, 0.0) for numbers in every) / len(every) for name in every[0]}
+    told = {name: _range([numbers.get(name, 0.0) for numbers in every], form) for name, form in _FORMS.items()}
     return (
-        f"loss {mean['loss']:.4g}, L0 {mean['l0']:.3g}, explained variance {mean['explained_variance']:.3f}, "
-        f"dead {mean['dead']:.1%}, {speed:,.0f} tokens/s"
+        f"loss {told['loss']}, L0 {told['l0']}, explained variance {told['explained_variance']}, "
+        f"dead {told['dead']}, {speed:,.0f} tokens/s"
     )
+
+
+_FORMS = {"loss": ".4g", "l0": ".3g", "explained_variance": ".3f", "dead": ".1%"}
+
+
+def _range(numbers: Sequence[float], form: str) -> str:
+    """One number, or the smallest and the largest of several dictionaries."""
+    low, high = f"{min(numbers):{form}}", f"{max(numbers):{form}}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _state(trainees: Sequence[Trainee], stream: Stream) -> State:

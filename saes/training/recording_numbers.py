@@ -23,7 +23,10 @@ class Recorder:
         self._warned = False
 
     def report(self, step: int, dictionary: str, numbers: dict[str, float]) -> None:
-        """Take in what was read of a dictionary after some steps. A full disk costs a line of the log, not the run."""
+        """Take in what was read of a dictionary after some steps; nothing where nothing could be. A full disk costs a
+        line of the log, not the run."""
+        if not numbers:
+            return
         tokens = step * self.batch_size
         line = {"step": step, "tokens": tokens, "dictionary": dictionary, **numbers}
         self.lines.append(line)

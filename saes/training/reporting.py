@@ -8,6 +8,7 @@ from typing import Any
 
 from interp.runs import Run
 from interp.tasks.english_texts import LICENCE
+from saes.activations.reading import nothing_held_out
 from saes.activations.texts import HOUSE
 from saes.training.config import TrainConfig
 from saes.training.curves import TrainingCurves
@@ -28,9 +29,17 @@ def write_report(
         text += "1 − Σ‖x − x̂‖² / Σ‖x − mean(x)‖² over all tokens; the share of the loss recovered is (loss with an "
         text += "ablation − loss with the reconstruction) / (loss with the ablation − loss of the whole model)."
         report.section(f"Held-out documents: {site}", text).add(found)
+    if not trained.evaluation:
+        text = "The dictionaries were not measured inside the model: "
+        report.section("No held-out measures", text + why_not(config) + ".")
     report.section("Training", "Means over the steps between two lines of the log, on the tokens trained on.")
     report.add(curves)
     return report.write(run.path("report.html"))
+
+
+def why_not(config: TrainConfig) -> str:
+    """Why a training has no evaluation."""
+    return nothing_held_out(config.texts, config.harvest) if config.evaluate_prompts else "evaluate_prompts is 0"
 
 
 def in_short(config: TrainConfig, metadata: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import saes.formats.native as native
 from interp.errors import InputError
@@ -18,7 +20,7 @@ from interp.hooks.sites import as_site, check
 from interp.models import identity, load_model, resolve_device
 from interp.runs import Run, open_run
 from saes.activations.harvesting import ModelStream
-from saes.activations.reading import Harvest, held_out_prompts
+from saes.activations.reading import Harvest, held_out_prompts, nothing_held_out
 from saes.activations.shard_streams import ShardStream, open_shards
 from saes.architectures import Dictionary, DictionaryConfig
 from saes.evals.evaluating import DictionaryEvaluation, evaluate
@@ -30,8 +32,11 @@ from saes.training.reporting import write_report
 from saes.training.starting import name_all
 from saes.training.training_run import TrainingRun
 
+_LOG = logging.getLogger("saes")
 DICTIONARIES = "dictionaries"
 EXPERIMENT = "train-dictionaries"
+FAR = 0.2
+"""A share of target_l0 by which a dictionary may miss it without a warning."""
 
 
 def train(
@@ -47,7 +52,8 @@ def train(
     model: an object that is there already, in place of the configuration's name. out: where run directories are made,
     in a folder named `experiment`. Interrupted in whatever way, the same call goes on and ends with the same bits;
     fresh: begin anew instead. The run directory holds the dictionaries in SAELens's layout, the numbers on the way in
-    log.jsonl, the evaluation among its results, and report.html. Raises InputError before the first step for anything
+    log.jsonl, the evaluation among its results, and report.html. Where there are no held-out documents to measure on, a
+    warning says so before the first step, and the report. Raises InputError before the first step for anything
     that does not fit.
     """
     began = datetime.now(UTC)
@@ -66,19 +72,20 @@ def train(
     if shards is not None:
         config = replace(config, harvest=Harvest(**shards.shards.header.plan["harvest"]))
         settings |= {"activations_sha256": shards.shards.header.content_sha256}
-    with open_run(experiment, settings, root=out, resume=not fresh) as run:
+    prompts = _prompts(config, bridge)
+    with open_run(experiment, settings, root=out, resume=not fresh) as run, _logger(config, run) as logger:
         stream = shards or ModelStream(bridge, config.texts, config.sites, config.harvest, seed=config.fit.seed)
         named = _named(config, stream.widths)
         _check_warm_start(config, started, named)
         metadata = _metadata(config, who, stream)
-        with _logger(config, run) as logger:
-            trained = train_named(named, stream, config.fit, device, run, metadata, started=started, logger=logger)
+        trained = train_named(named, stream, config.fit, device, run, metadata, started=started, logger=logger)
+        _warn_of_sparsity(trained)
         for name, dictionary in trained.dictionaries.items():
             target = run.path(f"{DICTIONARIES}/{name}")
             if not target.exists():
                 native.write(dictionary, target, trained.firing.get(name))
-        if config.evaluate_prompts:
-            trained.evaluation = _evaluate(config, bridge, trained, run)
+        if prompts is not None:
+            trained.evaluation = _evaluate(config, bridge, trained, run, *prompts)
         curves = run.step("training", lambda: training_curves(trained.log, model=who, started=began, settings=metadata))
         write_report(run, config, trained, curves, metadata)  # type: ignore[arg-type]
     return trained
@@ -149,11 +156,37 @@ def _check_warm_start(
         )
 
 
-def _evaluate(config: TrainConfig, model: Any, trained: TrainingRun, run: Run) -> dict[str, DictionaryEvaluation]:
+def _prompts(config: TrainConfig, model: Any) -> tuple[Tensor, list[int]] | None:
+    """What the finished dictionaries are measured on, and the token ids that do not count there; None, with a warning,
+    where there is nothing to measure on or nothing is to be measured."""
     try:
-        tokens, excluded = held_out_prompts(model, config.texts, config.harvest, config.evaluate_prompts)
-    except InputError:  # too little was held out to measure on, for which no training is to be lost
-        return {}
+        found = held_out_prompts(model, config.texts, config.harvest, max(config.evaluate_prompts, 1))
+    except InputError:  # no training is to be lost for it
+        why = nothing_held_out(config.texts, config.harvest)
+        _LOG.warning("all numbers will be of tokens that were trained on: %s", why)
+        return None
+    return found if config.evaluate_prompts else None
+
+
+def _warn_of_sparsity(trained: TrainingRun) -> None:
+    """Say which JumpReLU dictionaries ended far from the number of active latents that was asked for."""
+    for name, dictionary in trained.dictionaries.items():
+        told = dictionary.metadata["training_config"]
+        if told["architecture"] != "jumprelu" or told["sparsity_loss"] != "quadratic":
+            continue
+        last = trained.last(name)
+        l0, wanted = last.get("held_out_l0", last["l0"]), told["target_l0"]
+        if abs(l0 / wanted - 1) > FAR:
+            _LOG.warning(
+                "%s ended with %.3g active latents per token, and target_l0 is %g: train it longer, or with a larger "
+                "coefficient",
+                *(name, l0, wanted),
+            )
+
+
+def _evaluate(
+    config: TrainConfig, model: Any, trained: TrainingRun, run: Run, tokens: Tensor, excluded: list[int]
+) -> dict[str, DictionaryEvaluation]:
     found: dict[str, DictionaryEvaluation] = {}
     for site in config.sites:
         here = {n: d for n, d in trained.dictionaries.items() if as_site(d.metadata["hook_name"]) == as_site(site)}

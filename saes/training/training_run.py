@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,11 @@ from interp.errors import InputError
 from saes.architectures import Dictionary
 from saes.evals.evaluating import DictionaryEvaluation
 
+MAX_LINES = 12
+"""Dictionaries that the printed form names."""
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, repr=False)
 class TrainingRun:
     """dictionaries: by name, in their plain inference form, for activations as they come from the model.
     directory: where they and the checkpoints are kept (None: nowhere). log: a line for every time numbers were read.
@@ -26,6 +30,16 @@ class TrainingRun:
     log: list[dict[str, Any]] = field(default_factory=list)
     firing: dict[str, Tensor] = field(default_factory=dict)
     evaluation: dict[str, DictionaryEvaluation] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        told = []
+        for name in self.dictionaries:
+            last = self.last(name) if any(line["dictionary"] == name for line in self.log) else {}
+            numbers = (last.get(f"held_out_{key}", last.get(key, math.nan)) for key in ("l0", "explained_variance"))
+            told.append("    {}: L0 {:.3g}, EV {:.3f}".format(name, *numbers))
+        where = "kept nowhere" if self.directory is None else str(self.directory)
+        head = f"TrainingRun of {len(self.dictionaries)} dictionaries, {where}"
+        return "\n".join([head, *told[:MAX_LINES], *(["    ..."] if len(told) > MAX_LINES else [])])
 
     @property
     def dictionary(self) -> Dictionary:
@@ -50,6 +64,12 @@ class TrainingRun:
         if not found:
             raise InputError(f"no numbers were read for {wanted!r}")
         return found
+
+    def on(self) -> str:
+        """What the numbers of its table are of, in words."""
+        if self.evaluation or any("held_out_l0" in line for line in self.log):
+            return "On held-out documents"
+        return "On the tokens trained on; nothing was held out"
 
     def curves(self) -> pd.DataFrame:
         """Explained variance, active latents and dead share over training, as far as they were read."""

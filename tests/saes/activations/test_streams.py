@@ -80,6 +80,30 @@ def test_other_sources(tmp_path: Path, folder: Path) -> None:
     assert one.describe()["sha256"] != Texts(str(folder / "06.txt"), held_out=0.0).describe()["sha256"]
 
 
+def test_one_file_is_cut_into_documents_and_some_are_held_out(tmp_path: Path) -> None:
+    path = tmp_path / "novel.txt"
+    paragraphs = [" ".join(f"w{i}" for i in range(600)) for _ in range(60)]
+    path.write_text("\n\n".join(paragraphs))
+    few, many = Texts(str(path), held_out=0.05), Texts(str(path), held_out=0.21)
+    kept, held = dict(few.documents()), dict(few.documents(held_out=True))
+    assert held
+    assert len(kept) > 10 * len(held)
+    assert all(text.endswith("\n\n") for text in list(kept.values())[:-1]), "pieces end where paragraphs do"
+    whole = sorted((kept | held).items(), key=lambda item: int(item[0].rpartition("#")[2]))
+    assert "".join(text for _, text in whole) == path.read_text()
+    assert set(held) < set(dict(many.documents(held_out=True))), "what a share holds out, a larger one does too"
+    for gap in ("\n", " "):
+        path.write_text(gap.join(paragraphs))
+        assert list(few.documents(held_out=True)), "lines and words are places to cut too"
+
+
+@pytest.mark.parametrize("source", ["tx/none.txt", "none.jsonl", "./owner/name", "a/b/c", "~/nothing"])
+def test_a_path_that_does_not_exist_is_not_looked_for_on_the_hub(source: str) -> None:
+    with pytest.raises(InputError, match="there are no texts at"):
+        Texts(source)
+    assert Texts("owner/name").on_hub
+
+
 def test_a_reservoir_loses_and_doubles_nothing() -> None:
     reservoir = Reservoir(50, torch.Generator().manual_seed(0))
     reservoir.fill({"a": torch.arange(50.0)[:, None], "b": -torch.arange(50.0)[:, None]})

@@ -16,6 +16,7 @@ import saes
 from interp.cli.programs import module_of
 from interp.results import load
 from saes.cli import main as command_line
+from saes.training.config_keys import config_keys
 from tests.saes.training.test_training import write_texts
 from tests.tiny_models import plain_llama, word_tokenizer
 
@@ -159,3 +160,12 @@ def test_the_yaml_in_the_repository_is_understood() -> None:
 
     for path in (Path(__file__).parents[3] / "experiments").glob("*dictionaries*.yaml"):
         assert json.dumps([each.to_dict() for each in read_config(path).configs(576)])
+
+
+def test_every_key_of_the_file_is_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    for part, keys in config_keys().items():
+        assert [key.name for key in keys if not key.meaning] == [], part
+    told = ask(capsys, "show", "config")
+    for words in ("fit.schedule.decay (str; default: linear)", "linear, cosine or none", "architecture: matryoshka"):
+        assert words in told
+    assert "held_out_tokens (int; default: 16384)" in told
