@@ -20,7 +20,7 @@ from interp.hooks.sites import as_site, check
 from interp.models import identity, load_model, resolve_device
 from interp.runs import Run, open_run
 from saes.activations.harvesting import ModelStream
-from saes.activations.reading import Harvest, held_out_prompts, nothing_held_out
+from saes.activations.reading import Harvest, held_out_prompts
 from saes.activations.shard_streams import ShardStream, open_shards
 from saes.architectures import Dictionary, DictionaryConfig
 from saes.evals.evaluating import DictionaryEvaluation, evaluate
@@ -159,13 +159,13 @@ def _check_warm_start(
 def _prompts(config: TrainConfig, model: Any) -> tuple[Tensor, list[int]] | None:
     """What the finished dictionaries are measured on, and the token ids that do not count there; None, with a warning,
     where there is nothing to measure on or nothing is to be measured."""
+    if not config.evaluate_prompts and config.texts.held_out:
+        return None  # the training measures on held-out activations by itself
     try:
-        found = held_out_prompts(model, config.texts, config.harvest, max(config.evaluate_prompts, 1))
-    except InputError:  # no training is to be lost for it
-        why = nothing_held_out(config.texts, config.harvest)
-        _LOG.warning("all numbers will be of tokens that were trained on: %s", why)
+        return held_out_prompts(model, config.texts, config.harvest, config.evaluate_prompts)
+    except InputError as error:  # no training is to be lost for it
+        _LOG.warning("all numbers will be of tokens that were trained on: %s", error)
         return None
-    return found if config.evaluate_prompts else None
 
 
 def _warn_of_sparsity(trained: TrainingRun) -> None:

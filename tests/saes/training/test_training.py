@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,9 +24,11 @@ from interp.errors import InputError, StorageError
 from interp.results import load
 from saes.activations.harvesting import ModelStream
 from saes.activations.texts import Texts
+from saes.cli.train import meanings, table_of
 from saes.training import checkpoints
 from saes.training.checkpoints import load_checkpoint
 from saes.training.config import TrainConfig, structure
+from saes.training.loggers import Logger
 from saes.training.loop import CHECKPOINTS
 from tests.tiny_models import tiny, tiny_llama
 
@@ -100,6 +103,31 @@ def test_from_texts_to_a_report(texts: Path, tmp_path: Path) -> None:
     measured = run.evaluation[SITES[0]]
     assert measured.sel(dictionary=f"{SITES[0]}-topk-96-k4", measure="l0").values["measures"].data <= 4
     assert "explained variance" in (directory / "report.html").read_text().lower()
+
+
+@pytest.mark.parametrize("kind", ["held_out", "one short file"])
+def test_nothing_held_out_is_said(kind: str, texts: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source, held_out = texts, 0.0
+    if kind == "one short file":
+        source, held_out = tmp_path / "one.txt", 0.05
+        source.write_text("\n".join(path.read_text() for path in sorted(texts.iterdir())[:20]))
+    entry = {"architecture": "jumprelu", "d_sae": 96, "target_l0": 30, "coefficient": 0.0, "initial_threshold": 9.0}
+    config = configuration(texts, sites=SITES[:1], dictionaries=entry)
+    config = replace(config, texts=Texts(source=str(source), held_out=held_out))
+    run = saes.train(config, model=tiny("llama"), out=tmp_path / "runs")
+    assert "all numbers will be of tokens that were trained on: " in caplog.text
+    assert "ended with" in caplog.text
+    assert "and target_l0 is 30" in caplog.text
+    assert run.on() == "On the tokens trained on; nothing was held out"
+    assert list(table_of(run)) == ["dictionary", "L0", "EV", "dead"]
+    assert "recovered" not in meanings(table_of(run))
+    assert all("loss" in line for line in run.log), "no line without numbers"
+    assert run.directory is not None
+    assert "were not measured inside the model" in (run.directory / "report.html").read_text()
+    told = repr(run)
+    assert told.count("\n") == 1
+    assert str(run.directory) in told
+    assert "jumprelu-96-l0_30: L0 " in told
 
 
 def test_seeds_of_one_kind_differ_at_the_start_only(texts: Path, tmp_path: Path) -> None:
@@ -258,3 +286,15 @@ def test_numbers_go_to_a_logger(kind: str, texts: Path, tmp_path: Path, monkeypa
     name = f"{SITES[0]}-topk-96-k4"
     assert any(f"{name}/explained_variance" in numbers for _, (_, numbers) in logged)
     assert any(f"{name}/held_out_l0" in numbers for _, (_, numbers) in logged)
+
+
+def test_a_logger_without_a_key_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: Any) -> None:
+        raise RuntimeError("api_key not configured (no-tty)")
+
+    library = ModuleType("wandb")
+    library.init = refuse  # type: ignore[attr-defined]
+    library.__spec__ = object()  # type: ignore[assignment]
+    monkeypatch.setitem(sys.modules, "wandb", library)
+    with pytest.raises(InputError, match=r"api_key not configured \(no-tty\)\).*WANDB_MODE=offline"):
+        Logger("wandb", "project", "run", {})
