@@ -120,7 +120,7 @@ def test_what_is_wrong_is_one_sentence(config: Path, tmp_path: Path, capsys: pyt
     error = ask(capsys, "evaluate", *given, "--model", model, code=2)
     assert "takes activations of width 20, and blocks.1.hook_resid_post of this model has 48" in error
     given[4] = 0.0
-    assert "do not fill one prompt of 16 tokens" in ask(capsys, "evaluate", *given, "--model", model, code=2)
+    assert "is held out (held_out is 0)" in ask(capsys, "evaluate", *given, "--model", model, code=2)
 
 
 @pytest.mark.parametrize("command", command_line.COMMANDS)
