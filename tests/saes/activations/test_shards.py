@@ -53,6 +53,15 @@ def written(texts: Texts, tmp_path_factory: pytest.TempPathFactory) -> Shards:
     return write(tmp_path_factory.mktemp("shards") / "whole", texts)
 
 
+def test_texts_may_be_told_by_their_source(texts: Texts, tmp_path: Path) -> None:
+    """A text is what it is in YAML: the source, with everything else as it is by default."""
+    settings = Harvest(context_size=LENGTH, prompts_per_pass=3)
+    made = saes.write_shards(
+        tmp_path / "s", tiny("llama"), texts.source, SITES, harvest=settings, n_tokens=50, held_out_tokens=0
+    )
+    assert made.header.plan["texts"] == Texts(texts.source).describe()
+
+
 def contents(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir() if path.name != ".lock"}
 

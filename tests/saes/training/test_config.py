@@ -98,9 +98,9 @@ def test_seeds_of_one_entry() -> None:
 
 def test_options_reach_the_parts_that_have_them() -> None:
     config = structure(PLAIN)
-    changed = with_options(config, n_tokens=5000, device="cpu", buffer=4096, source="a.txt", seed=None)
+    changed = with_options(config, n_tokens=5000, device="cpu", buffer=4096, source="owner/name", seed=None)
     assert (changed.fit.n_tokens, changed.device, changed.harvest.buffer) == (5000, "cpu", 4096)
-    assert changed.texts.source == "a.txt"
+    assert changed.texts.source == "owner/name"
     assert changed.fit.seed == config.fit.seed
     with pytest.raises(InputError, match="there is no option 'n_token'"):
         with_options(config, n_token=3)
