@@ -5,7 +5,7 @@ Try:
     saes show latest         the last training: how far it is
     saes show my/latest      the last one of my.yaml
     saes show my_dictionary/
-    saes show config         every key of the YAML file of `saes train`: default, meaning, valid values
+    saes show config         every key of the YAML: default, meaning, values
 """
 
 from __future__ import annotations

@@ -114,7 +114,7 @@ def test_a_method_without_effects_has_no_error_and_a_refusal_is_noted(monkeypatc
     assert cell(made, "auroc", "toy/and noise", "eap") == 1.0
     assert np.isnan(cell(made, "auroc", "toy/and denoise", "eap"))
     refused = ground_truth_table(["eap"], ["toy/and"], n=1)
-    assert any("eap refuses toy/and noise and denoise: the task has one pair" in note for note in refused.notes)
+    assert any("eap refuses toy/and" in note and "the task has one pair" in note for note in refused.notes)
     assert np.isnan(cell(refused, "auroc", "toy/and noise", "eap"))
 
 

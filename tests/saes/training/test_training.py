@@ -208,7 +208,7 @@ def test_what_cannot_be_trained_is_refused_before_the_first_step(texts: Path, tm
     model, out = tiny("llama"), tmp_path / "runs"
     with pytest.raises(InputError, match="shorter than one context of 5000 tokens"):
         saes.train(configuration(texts, harvest={"context_size": 5000}), model=model, out=out)
-    with pytest.raises(InputError, match="is neither a file, a folder, nor a data set"):
+    with pytest.raises(InputError, match="there are no texts at"):
         saes.train(configuration(tmp_path / "nothing.txt"), model=model, out=out)
     with pytest.raises(InputError, match=r"did you mean 'blocks\.0\.hook_resid_post'"):
         saes.train(configuration(texts, sites="blocks.0.hook_resid_pst"), model=model, out=out)
