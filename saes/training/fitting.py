@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-import saes.formats.native as native
 from interp.errors import InputError, unknown
 from interp.models import resolve_device
 from interp.runs import Run, open_run
@@ -31,8 +30,6 @@ from saes.training.starting import make_trainees, name_all
 from saes.training.trainee import Trainee
 from saes.training.training_run import TrainingRun
 
-DICTIONARIES = "dictionaries"
-"""Where a run directory keeps its dictionaries."""
 Activations = Tensor | NDArray[Any]
 
 
@@ -79,10 +76,7 @@ def fit(
     }
     with open_run("fit-dictionaries", question, root=out) as run:
         trained = train_named(named, stream, settings, where, run, metadata or {})
-        for name, dictionary in trained.dictionaries.items():
-            target = run.path(f"{DICTIONARIES}/{name}")
-            if not target.exists():
-                native.write(dictionary, target, trained.firing.get(name))
+        trained.keep()
     return trained
 
 

@@ -33,7 +33,6 @@ from saes.training.starting import name_all
 from saes.training.training_run import TrainingRun
 
 _LOG = logging.getLogger("saes")
-DICTIONARIES = "dictionaries"
 EXPERIMENT = "train-dictionaries"
 FAR = 0.2
 """A share of target_l0 by which a dictionary may miss it without a warning."""
@@ -80,10 +79,7 @@ def train(
         metadata = _metadata(config, who, stream)
         trained = train_named(named, stream, config.fit, device, run, metadata, started=started, logger=logger)
         _warn_of_sparsity(trained)
-        for name, dictionary in trained.dictionaries.items():
-            target = run.path(f"{DICTIONARIES}/{name}")
-            if not target.exists():
-                native.write(dictionary, target, trained.firing.get(name))
+        trained.keep()
         if prompts is not None:
             trained.evaluation = _evaluate(config, bridge, trained, run, *prompts)
         curves = run.step("training", lambda: training_curves(trained.log, model=who, started=began, settings=metadata))

@@ -10,10 +10,13 @@ from typing import Any
 import pandas as pd
 from torch import Tensor
 
+import saes.formats.native as native
 from interp.errors import InputError
 from saes.architectures import Dictionary
 from saes.evals.evaluating import DictionaryEvaluation
 
+DICTIONARIES = "dictionaries"
+"""Where a run directory keeps its dictionaries."""
 MAX_LINES = 12
 """Dictionaries that the printed form names."""
 
@@ -40,6 +43,14 @@ class TrainingRun:
         where = "kept nowhere" if self.directory is None else str(self.directory)
         head = f"TrainingRun of {len(self.dictionaries)} dictionaries, {where}"
         return "\n".join([head, *told[:MAX_LINES], *(["    ..."] if len(told) > MAX_LINES else [])])
+
+    def keep(self) -> None:
+        """Write every dictionary into the run's directory, those left out that are there already."""
+        assert self.directory is not None
+        for name, dictionary in self.dictionaries.items():
+            target = self.directory / DICTIONARIES / name
+            if not target.exists():
+                native.write(dictionary, target, self.firing.get(name))
 
     @property
     def dictionary(self) -> Dictionary:

@@ -55,7 +55,7 @@ def some_activations(width: int = 16, n_tokens: int = 200) -> torch.Tensor:
             "apply_b_dec_to_input has to be True or False",
         ),
         (lambda: saes.BatchTopK(16, 32, k=4, threshold_rate=2.0), "threshold_rate lies above 0 and is at most 1"),
-        (lambda: saes.Matryoshka(16, 32, k=4, prefixes=(2.5, 8)), "prefixes"),
+        (lambda: unchecked(saes.Matryoshka, d_in=16, d_sae=32, k=4, prefixes=(2.5, 8)), "prefixes"),
         (lambda: saes.Standard(16, 32, l1_coefficient=-5.0), "l1_coefficient has to be at least 0, not -5"),
         (lambda: saes.Standard(16, 32, l1_coefficient=math.nan), "l1_coefficient has to be a finite number, not nan"),
         (lambda: saes.JumpReLU(16, 32, bandwidth=0.0), "bandwidth has to be greater than 0"),
