@@ -17,8 +17,8 @@ def check_values(
     """Raise InputError for the first field of a frozen dataclass that is not what its annotation says.
 
     Looked at are fields that are int, float, bool or str, with or without None; numbers have to be finite. What means
-    the same (1e6 for an int, NumPy's numbers) is brought into Python's form. least: fields that are at least so much.
-    above: fields that are greater than that.
+    the same (1e6 for an int, 6 for a float, NumPy's numbers) is brought into the form of the annotation. least: fields
+    that are at least so much. above: fields that are greater than that.
     """
     for each in fields(settings):
         kind, _, rest = str(each.type).partition(" | ")
@@ -43,10 +43,10 @@ def _whole(name: str, value: Any) -> int:
     return int(value)
 
 
-def _number(name: str, value: Any) -> float | int:
+def _number(name: str, value: Any) -> float:
     if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
         raise InputError(f"{name} has to be a finite number, not {value!r}")
-    return value if type(value) is int else float(value)
+    return float(value)
 
 
 def _truth(name: str, value: Any) -> bool:

@@ -146,24 +146,27 @@ def score_edges(
     settings = Settings(at, steps, _edges(graph, edges, method), batch_size, memory_budget, options)
     module = importlib.import_module(f"interp.circuits.scoring.{METHODS[method]}")
     _check(model, task, method, settings, module, keep_examples)
-    moments, own, other, kept, used = Moments(), [], [], [], []
+    moments, own, other, kept = Moments(), [], [], []
     scored: Scored
+    used: int | None = None
     planned = module.plan(model, task, graph, settings) if hasattr(module, "plan") else None
     told = f"scoring edges by {method}" + (f" ({planned})" if planned else "")
     with progress(len(task), told) as bar:
         for scored in module.scores(model, task, graph, settings):
-            check_numbers(scored.scores[:, graph.exists], f"the score of an edge by {method}", moments.n)
-            moments.add(scored.scores)
-            used.append(scored.batch_size or (len(scored.scores) if _by_prompt(module) else settings.batch_size))
+            first = moments.n
+            used = used or scored.batch_size or (len(scored.scores) if _by_prompt(module) else settings.batch_size)
             if scored.own is not None and scored.other is not None:
-                check_numbers(torch.stack([scored.own, scored.other]), f"{task.metric.name} of a run")
+                check_numbers(torch.stack([scored.own, scored.other]), f"{task.metric.name} of a run", first=first)
                 own.append(scored.own.detach().cpu())
                 other.append(scored.other.detach().cpu())
+            fix = "look for NaN among the model's weights, or leave that prompt out"
+            check_numbers(scored.scores[:, graph.exists].T, f"the score of an edge by {method}", first=first, fix=fix)
+            moments.add(scored.scores)
             if keep_examples:
                 kept.append(scored.scores.float().cpu())
             bar.advance(len(scored.scores) if _by_prompt(module) else len(task))
     described = _describe(task, graph, method, settings, module)
-    described["batch_size"] = used[0]
+    described["batch_size"] = used
     described["planned_bytes"] = None if planned is None else planned.bytes
     source = provenance(model=identity(model), task=task.describe(), seed=task.seed, started=started)
     values = _values(graph, task, moments, own, other, kept, settings, module)

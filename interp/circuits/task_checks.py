@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import InputError
@@ -30,21 +31,18 @@ def check_task(model: Any, task: PromptPairs, *, gradients: bool) -> None:
     _check_tokens(model, task)
 
 
-def check_numbers(values: Tensor, what: str, first: int | None = None) -> None:
-    """Raise InputError when a number is none for some prompt.
-
-    values: [..., prompt], or with first (the number of the first prompt) scores of edges, [prompt, edge], which need no
-    metric: what is wrong with them is the model.
-    """
+def check_numbers(
+    values: Float[Tensor, "*some prompt"],
+    what: str,
+    *,
+    first: int = 0,
+    fix: str = "leave that prompt out or change the metric",
+) -> None:
+    """Raise InputError when a number is none for some prompt. first: the number of the first prompt."""
     bad = ~torch.isfinite(values)
-    if not bool(bad.any()):
-        return
-    index = bad.nonzero()[0]
-    value, fix = float(values[tuple(index)]), "leave that prompt out or change the metric"
-    row = int(index[-1])
-    if first is not None:
-        row, fix = first + int(index[0]), "look for NaN among the model's weights, or leave that prompt out"
-    raise InputError(f"{what} is {value} for prompt {row}; {fix}")
+    if bool(bad.any()):
+        place = tuple(bad.nonzero()[0])
+        raise InputError(f"{what} is {float(values[place])} for prompt {first + int(place[-1])}; {fix}")
 
 
 def check_batch_size(batch_size: int | None) -> None:

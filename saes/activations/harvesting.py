@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from interp.hooks.sites import Site
@@ -52,10 +52,6 @@ class ModelStream(Stream):
         if not parts:
             return {name: torch.zeros(0, width) for name, width in self.widths.items()}
         return {name: torch.cat([part[name] for part in parts])[:size].float() for name in parts[0]}
-
-    def held_out_tokens(self, n: int) -> Int[Tensor, "row pos"]:
-        """Up to `n` prompts of held-out documents, spread over them; none when nothing is held out."""
-        return self.source.held_out_rows(n).tokens.to(self.source.device)
 
     def state(self) -> State:
         """The reservoir and what waits to enter it, the random state, and where the texts stand."""

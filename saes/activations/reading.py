@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ from saes.activations.rows import LocalRows, Rows, RowSource, StreamedRows, pack
 from saes.activations.texts import Texts
 
 _LOG = logging.getLogger("saes")
+FROM_HUB = 4
+"""Of a data set on the hub so many times the held-out prompts wanted are read to choose from."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -165,9 +168,10 @@ def joined(passes: Sequence[Pass]) -> Pass:
 
 
 def held_out_rows(texts: Texts, tokenizer: Any, length: int, bos: int | None, n: int) -> Rows:
-    """Up to `n` prompts of held-out documents, spread over them, and a warning where they fill fewer; none when nothing
-    is held out."""
-    rows = list(pack(texts.documents(held_out=True), tokenizer, length, bos)) if texts.held_out else []
+    """Up to `n` prompts of held-out documents, spread over them (of a data set on the hub over the first, since it may
+    have no end), and a warning where they fill fewer; none when nothing is held out."""
+    packed = pack(texts.documents(held_out=True), tokenizer, length, bos) if texts.held_out else iter(())
+    rows = list(itertools.islice(packed, n * FROM_HUB if texts.on_hub else None))
     if 0 < len(rows) < n:
         _LOG.warning("held-out documents fill only %d prompts of %d tokens, of %d wanted", len(rows), length, n)
     if not rows:

@@ -33,8 +33,7 @@ def as_config(values: dict[str, Any]) -> DictionaryConfig:
         # YAML has 6 and 1e-2 (a text to it) where a number with a point is meant.
         annotated = str(kind.__dataclass_fields__[key].type).partition(" | ")[0]
         if annotated in ("int", "float") and value is not None:
-            made = CONVERTED[annotated](key, _number(key, value) if isinstance(value, str) else value)
-            given[key] = float(made) if annotated == "float" else made
+            given[key] = CONVERTED[annotated](key, _number(key, value) if isinstance(value, str) else value)
     if "prefixes" in given:
         given["prefixes"] = tuple(given["prefixes"])
     try:

@@ -59,6 +59,11 @@ class DictionaryConfig:
         if self.decoder_norm not in DECODER_NORMS:
             raise InputError(f"decoder_norm is 'unit', 'free' or 'any', not {self.decoder_norm!r}")
 
+    def check_trainable(self) -> None:
+        """Raise InputError for a dictionary that only folding makes."""
+        if self.decoder_norm == "any":
+            raise InputError("decoder_norm 'any' is for folded dictionaries; train with 'unit' or 'free'")
+
     def build(self, generator: torch.Generator | None = None) -> Dictionary:
         """The dictionary with random directions, drawn from `generator`; the encoder is the decoder's transpose."""
         raise NotImplementedError

@@ -17,6 +17,8 @@ from interp.errors import InputError, unknown
 from saes.architectures.dictionary import Dictionary
 
 KINDS = ("none", "mean", "norm", "mean-norm", "whiten")
+ROUNDING = 1e-13
+"""Share of the mean square below which a variance is what rounding leaves over."""
 RIDGE = 1e-3
 """Share of the mean variance added to every direction's before whitening, so that empty directions are not blown up."""
 
@@ -112,14 +114,14 @@ def fit_normalisation(
     diagonal = second_moment.diagonal() if second_moment.ndim == 2 else second_moment
     power = float((diagonal - 2 * centre * mean + centre.square()).sum())
     # Activations that do not vary leave a power of rounding alone, which no scale makes anything of.
-    least = 1e-13 * float(diagonal.sum())
-    scale = (d_in / power) ** 0.5 if kind in ("norm", "mean-norm") and power > least else 1.0
+    varies = power > ROUNDING * float(diagonal.sum())
+    scale = (d_in / power) ** 0.5 if kind in ("norm", "mean-norm") and varies else 1.0
     return Normalisation(centre.float(), scale)
 
 
 def _whitening(mean: Tensor, second_moment: Tensor) -> Normalisation:
     values, vectors = torch.linalg.eigh(second_moment - torch.outer(mean, mean))
-    if float(values.sum()) <= 1e-13 * float(second_moment.diagonal().sum()):
+    if float(values.sum()) <= ROUNDING * float(second_moment.diagonal().sum()):
         raise InputError("activations that do not vary cannot be whitened; look at them first, or choose 'mean-norm'")
     spread = values.clamp_min(0) + RIDGE * values.clamp_min(0).mean()
     into = (vectors / spread.sqrt()) @ vectors.T

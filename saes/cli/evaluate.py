@@ -24,7 +24,7 @@ from rich.console import Console
 from interp.cli.answering import Maybe, as_table
 from interp.errors import InputError, unknown
 from interp.results import Result
-from saes.cli.train import meanings, table_of_measures
+from saes.cli.measure_tables import meanings, table_of_measures
 
 DTYPES = ("float32", "bfloat16")
 FULL_CONTEXT = 256

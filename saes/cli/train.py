@@ -24,14 +24,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 import tyro
 from rich.console import Console
 
 from interp.cli.answering import Maybe, as_table
-from interp.results import Values
+from saes.cli.measure_tables import meanings, table_of
 from saes.training.config import read_config, with_options
-from saes.training.training_run import TrainingRun
 
 
 @dataclass(frozen=True)
@@ -92,46 +90,3 @@ def main(config: Config, console: Console | None = None) -> int:
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     return 0
-
-
-COLUMNS = {
-    "l0": "L0",
-    "explained_variance": "EV",
-    "ce_recovered_mean": "recovered",
-    "ce_increase": "loss +",
-    "dead": "dead",
-}
-"""Measures that are shown: the words for them."""
-MEANING = {
-    "L0": "L0: active latents per token.",
-    "EV": "EV: explained variance.",
-    "recovered": "recovered: of the loss that the mean activation costs.",
-    "loss +": "loss +: nats that reconstructions cost the model.",
-    "dead": "dead: share of latents.",
-}
-
-
-def meanings(frame: pd.DataFrame) -> str:
-    """What the columns of a table are, for those that it has."""
-    return " ".join(text for column, text in MEANING.items() if column in frame)
-
-
-def table_of_measures(measures: Values) -> pd.DataFrame:
-    """A row for each dictionary with the measures that are shown, in short words."""
-    names, labels = (axis.labels for axis in measures.axes)
-    frame = pd.DataFrame(measures.data.numpy(), columns=list(labels))
-    shown = frame[[key for key in COLUMNS if key in labels]].rename(columns=COLUMNS)
-    shown.insert(0, "dictionary", list(names))
-    return shown
-
-
-def table_of(run: TrainingRun) -> pd.DataFrame:
-    """A row for each dictionary: what was measured inside the model, else what was on held-out activations."""
-    rows = []
-    if run.evaluation:
-        return pd.concat([table_of_measures(found.values["measures"]) for found in run.evaluation.values()])
-    for name in run.dictionaries:
-        last = run.last(name)
-        held = {key: last.get(f"held_out_{key}", last.get(key, float("nan"))) for key in ("l0", "explained_variance")}
-        rows.append({"dictionary": name, **{COLUMNS[key]: value for key, value in held.items()}, "dead": last["dead"]})
-    return pd.DataFrame(rows)

@@ -88,8 +88,7 @@ class Engine:
     def __init__(
         self, dictionary: Dictionary, settings: EngineSettings | None = None, plan: Plan | None = None
     ) -> None:
-        if dictionary.config.decoder_norm == "any":
-            raise InputError("decoder_norm 'any' is for folded dictionaries; train with 'unit' or 'free'")
+        dictionary.config.check_trainable()
         self.dictionary = dictionary.requires_grad_(False)
         self.settings = settings or EngineSettings()
         self.plan = plan or Plan()

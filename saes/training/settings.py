@@ -67,8 +67,7 @@ class FitSettings:
 
     def check(self, config: DictionaryConfig) -> None:
         """Raise InputError for a dictionary that cannot be trained with these settings."""
-        if config.decoder_norm == "any":
-            raise InputError("decoder_norm 'any' is for folded dictionaries; train with 'unit' or 'free'")
+        config.check_trainable()
         if self.normalise == "whiten" and config.decoder_norm != "unit":
             raise InputError(
                 f"normalise 'whiten' needs decoder_norm 'unit', and {config.label()} has {config.decoder_norm!r}; "

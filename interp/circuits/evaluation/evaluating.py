@@ -83,8 +83,8 @@ def evaluate(
         model, task, graph, value=value, direction=direction, mean_over=mean_over, reference=reference, seed=seed,
         batch_size=batch_size, memory_budget=memory_budget,
     )  # fmt: skip
+    chosen = named[place][1]
     values = _of_circuits(judge, named, seed)
-    name, chosen = named[place]
     # The headline circuit has the same random circuits in the curve: no two numbers for one thing.
     beside = [n_random if n_random and circuit.equal(chosen) else n_random_elsewhere for circuit in over]
     curve = over_sizes(judge, over, beside, seed)
@@ -98,29 +98,37 @@ def evaluate(
     more, said["knocked_out"] = _completeness(judge, chosen, n_knocked_out, seed)
     values |= more
     values |= _comparisons(chosen, scores, known, seed)
-    ablation = judge.runner.ablation()
-    settings = {
+    counts = {"n_random": n_random, "n_random_elsewhere": n_random_elsewhere, "n_knocked_out": n_knocked_out}
+    settings = {**_settings(judge, named, place, outcomes, curve, known), "alpha": alpha, **counts, **said}
+    source = provenance(model=identity(model), task=task.describe(), seed=seed, started=started)
+    stated = {key: _stating(held, settings["ablation_text"]) for key, held in values.items()}
+    return CircuitReport(values=stated, settings=settings, provenance=source, plots=report_plots(stated, settings))
+
+
+def _settings(
+    judge: Judge,
+    named: Sequence[tuple[str, Circuit]],
+    place: int,
+    outcomes: Sequence[Outcome],
+    curve: Curve | None,
+    known: Circuit | Sequence[str] | None,
+) -> dict[str, Any]:
+    """What was judged, under which ablation, and what the numbers mean."""
+    ablation, metric, n_edges = judge.runner.ablation(), judge.task.metric, judge.graph.n_edges
+    return {
         "headline": place,
-        "headline_name": name,
-        "graph": graph.describe(),
+        "headline_name": named[place][0],
+        "graph": judge.graph.describe(),
         "circuits": {name: {"n_edges": circuit.n_edges, "settings": dict(circuit.settings)} for name, circuit in named},
         "ablation": ablation.describe(),
         "ablation_text": str(ablation),
-        "mean_over": mean_over,
-        "metric": f"{task.metric.name} ({task.metric.unit})",
-        "n_random": n_random,
-        "n_random_elsewhere": n_random_elsewhere,
-        "n_knocked_out": n_knocked_out,
-        "alpha": alpha,
+        "mean_over": judge.runner.mean_over,
+        "metric": f"{metric.name} ({metric.unit})",
         "tests": {o.test: {"null": o.null, "meaning": o.meaning, "note": o.note, "n": o.n} for o in outcomes},
         "caveats": dict(CAVEATS),
-        "shares": None if curve is None else [size / graph.n_edges for size in (curve.sizes[0], curve.sizes[-1])],
+        "shares": None if curve is None else [size / n_edges for size in (curve.sizes[0], curve.sizes[-1])],
         "known": list(known.edges()) if isinstance(known, Circuit) else (None if known is None else list(known)),
-        **said,
     }
-    source = provenance(model=identity(model), task=task.describe(), seed=seed, started=started)
-    stated = {key: _stating(held, str(ablation)) for key, held in values.items()}
-    return CircuitReport(values=stated, settings=settings, provenance=source, plots=report_plots(stated, settings))
 
 
 def _named(circuits: Circuit | Sequence[Circuit] | Mapping[str, Circuit]) -> list[tuple[str, Circuit]]:

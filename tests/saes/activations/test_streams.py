@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from interp import capture
 from interp.errors import InputError
 from saes.activations.harvesting import Harvest, ModelStream
 from saes.activations.keeping import ordinary
+from saes.activations.reading import held_out_rows
 from saes.activations.reservoir import Reservoir
 from saes.activations.rows import LocalRows, StreamedRows, pack
 from saes.activations.texts import Texts
@@ -102,6 +105,15 @@ def test_a_path_that_does_not_exist_is_not_looked_for_on_the_hub(source: str) ->
     with pytest.raises(InputError, match="there are no texts at"):
         Texts(source)
     assert Texts("owner/name").on_hub
+
+
+def test_what_is_held_out_of_a_data_set_without_end_is_read_to_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(self: Texts) -> Iterator[tuple[str, str]]:
+        return ((f"owner/name#{i}", f"w{30 + i % 60} w{31 + i % 60} w40 w50") for i in itertools.count())
+
+    monkeypatch.setattr(Texts, "_hub", endless)
+    held = held_out_rows(Texts("owner/name", held_out=0.5), word_tokenizer(), 8, None, 3)
+    assert held.tokens.shape == (3, 8)
 
 
 def test_a_reservoir_loses_and_doubles_nothing() -> None:

@@ -24,7 +24,7 @@ from interp.errors import InputError, StorageError
 from interp.results import load
 from saes.activations.harvesting import ModelStream
 from saes.activations.texts import Texts
-from saes.cli.train import meanings, table_of
+from saes.cli.measure_tables import meanings, table_of
 from saes.training import checkpoints
 from saes.training.checkpoints import load_checkpoint
 from saes.training.config import TrainConfig, structure
