@@ -14,14 +14,15 @@ Try:
     privileged   neurons for features, with a ReLU hidden layer
     computation  |x| of more features than neurons can serve one by one
 
-Needs no model and no data. The figures can be set beside the paper's; interrupted, the same command goes on with the
-next step.
+Needs no model and no data. The figures can be set beside the paper's; interrupted, the same command goes on after the
+last finished step.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,7 +69,7 @@ class Config:
     importance: Maybe[float] = None
     """Each feature weighs so many times the one before it in the loss."""
     n_seeds: Maybe[int] = None
-    """Models of each setting, from different starts on different inputs."""
+    """Models of each setting, from different starts and, except in phase, on different inputs."""
     n_steps: Maybe[int] = None
     """Steps of training."""
     seed: int = 0
@@ -186,11 +187,11 @@ def main(config: Config, console: Console | None = None) -> int:
     shown: dict[str, pd.DataFrame] = {}
     with open_run("superposition", settings, root=config.out, resume=not config.fresh) as run:
         for name, step in steps.items():
-            found = run.step(name, lambda step=step: step.compute(**_options(step, config)))  # type: ignore[misc]
-            shown[name] = _table(found)
+            found: Any = run.step(name, partial(step.compute, **_options(step, config)))
+            shown[name] = found.table()
             console.print(Text(step.title, style="bold"), soft_wrap=True)
             console.print(as_table(shown[name]))
-            for note in _notes(found):
+            for note in found.notes:
                 _say(console, note)
             console.print()
         path = report(run, steps, shown)
@@ -201,7 +202,7 @@ def main(config: Config, console: Console | None = None) -> int:
 
 def _chosen(config: Config) -> dict[str, Step]:
     """The steps of the study; refuses options that it does not take."""
-    given = [name for name in SIZED if getattr(config, name) not in (None, ())]
+    given = [name for name in _told(config) if name in SIZED]
     takes = TAKES.get(config.study, ())
     for name in given:
         if name not in takes:
@@ -215,32 +216,24 @@ def _chosen(config: Config) -> dict[str, Step]:
 
 def _options(step: Step, config: Config) -> dict[str, Any]:
     """What a step is computed with: its own size, changed where the user said so."""
-    own = dict(step.paper if config.size == "paper" else step.quick)
-    if "model" in step.quick:
-        own["model"] = step.quick["model"]
+    own = step.paper if config.size == "paper" else step.quick
+    return {**own, **_told(config), "seed": config.seed, "device": config.device}
+
+
+def _told(config: Config) -> dict[str, Any]:
+    """The sizes and lengths that the user gave."""
     told = {name: getattr(config, name) for name in (*SIZED, "n_seeds", "n_steps")}
-    told = {
-        name: list(value) if name == "sparsity" else value for name, value in told.items() if value not in (None, ())
-    }
-    return own | told | {"seed": config.seed, "device": config.device}
-
-
-def _table(found: Result) -> pd.DataFrame:
-    return found.phases() if hasattr(found, "phases") else found.table()  # type: ignore[attr-defined]
-
-
-def _notes(found: Result) -> list[str]:
-    return list(getattr(found, "notes", []))
+    return {name: value for name, value in told.items() if value not in (None, ())}
 
 
 def report(run: Run, steps: Mapping[str, Step], shown: Mapping[str, pd.DataFrame]) -> Path:
     """One section a step: what it asks, what was found, its table, its figures."""
     page = Report(TITLE, "After Elhage et al. 2022, Toy Models of Superposition")
-    results = run.results()
-    page.abstract("\n\n".join(f"{steps[name].title}. {note}" for name in results for note in _notes(results[name])[:1]))
+    results: Mapping[str, Any] = run.results()
+    page.abstract("\n\n".join(f"{steps[name].title}. {note}" for name in results for note in results[name].notes[:1]))
     for name, found in results.items():
         step = steps[name]
-        page.section(step.title, "\n\n".join([step.about, *_notes(found)]))
+        page.section(step.title, "\n\n".join([step.about, *found.notes]))
         page.add(shown[name], caption=f"{step.title}, in numbers.").add(found)
     return page.write(run.path("report.html"))
 

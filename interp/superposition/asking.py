@@ -40,13 +40,20 @@ def sparsity_axis(given: Sequence[float]) -> Axis:
     return Axis("sparsity", tuple(f"{one:g}" for one in given))
 
 
+def numbered(name: str, n: int) -> Axis:
+    """An axis of numbers from 0."""
+    return Axis(name, tuple(range(n)))
+
+
 def densities(given: Sequence[float], device: torch.device) -> Float[Tensor, " setting"]:
     """1 - S of every setting."""
     return torch.tensor([1 - one for one in given], device=device)
 
 
-def importances(importance: float | Sequence[float], n_features: int) -> Float[Tensor, " feature"]:
-    """The weight of every feature in the loss: powers of one number, as in the paper, or all of them."""
+def importances(
+    importance: float | Sequence[float], n_features: int, density: Float[Tensor, " setting"]
+) -> Float[Tensor, "setting feature"]:
+    """The weight of every feature in the loss, alike in all settings: powers of one number (the paper's), or each."""
     if isinstance(importance, int | float):
         made = float(importance) ** torch.arange(n_features, dtype=torch.float32)
     else:
@@ -57,7 +64,7 @@ def importances(importance: float | Sequence[float], n_features: int) -> Float[T
             )
     if not (bool((made > 0).all()) and bool(made.isfinite().all())):
         raise InputError("importances are above 0 and finite; a feature of importance 0 is better left out")
-    return made
+    return made.to(density.device).repeat(len(density), 1)
 
 
 def check_sizes(n_features: int, n_hidden: int, *, more_hidden: bool = False) -> None:
@@ -96,6 +103,8 @@ def source_of(model: str, formula: str, device: torch.device, seed: int, started
     return provenance(model=about, seed=seed, started=started)
 
 
-def best_of(losses: Float[Tensor, "setting seed"], data: Tensor) -> Tensor:
-    """Of every setting the data [setting, seed, ...] of the seed with the least loss."""
-    return data[torch.arange(len(losses)), losses.argmin(1)]
+def best_of(losses: Float[Tensor, "*setting seed"], data: Tensor) -> Tensor:
+    """Of every setting the data [*setting, seed, ...] of the seed with the least loss."""
+    best = losses.argmin(-1)
+    models = data.flatten(0, best.ndim - 1)
+    return models[torch.arange(len(models)), best.flatten()].unflatten(0, best.shape)

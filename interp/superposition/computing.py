@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -20,6 +21,7 @@ from interp.superposition.asking import (
     check_sizes,
     densities,
     importances,
+    numbered,
     schedule_of,
     seeds_from,
     source_of,
@@ -29,7 +31,6 @@ from interp.superposition.asking import (
 from interp.superposition.feature_vectors import concentration
 from interp.superposition.optimising import Schedule, Trained, optimise
 from interp.superposition.sampling import Draws
-from interp.superposition.toy_models import numbered, schedule_settings
 
 USUAL = Schedule(n_steps=4000)
 LEARNED = 0.5
@@ -93,7 +94,7 @@ def absolute_values(
     where, seeds, given = resolve_device(device), seeds_from(n_seeds, seed), sparsities(sparsity)
     settings = schedule_of(schedule, USUAL)
     kind, density = architecture("absolute"), densities(given, where)
-    of_features = importances(importance, n_features).to(where)[None].repeat(len(given), 1)
+    of_features = importances(importance, n_features, density)
     source = Draws(density, n_features, signed=True)
     found = optimise(kind, source, of_features, n_hidden, seeds, settings, "absolute values")
     base = closed_forms.dedicated_absolute(of_features, density, n_hidden).cpu()
@@ -103,7 +104,7 @@ def absolute_values(
         values=_values(found, base, learned.sum(-1).cpu(), axes),
         settings={"n_features": n_features, "n_hidden": n_hidden, "importance": of_features[0].tolist()}
         | {"sparsity": given, "n_seeds": n_seeds, "seed": seed}
-        | schedule_settings(settings),
+        | asdict(settings),
         provenance=source_of("absolute values", kind.formula, where, seed, started),
         plots=_plots(n_hidden, n_seeds, base),
     )

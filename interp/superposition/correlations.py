@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from interp.superposition.asking import (
     best_of,
     check_sizes,
     densities,
+    numbered,
     schedule_of,
     seeds_from,
     source_of,
@@ -28,7 +30,6 @@ from interp.superposition.asking import (
 from interp.superposition.feature_vectors import TINY, cosines, gram
 from interp.superposition.optimising import Schedule, optimise
 from interp.superposition.sampling import TOGETHER, Draws
-from interp.superposition.toy_models import numbered, schedule_settings
 
 USUAL = Schedule(n_steps=2000, n_test=32_768)
 CLOSE = 0.2
@@ -109,7 +110,7 @@ def correlated_features(
         values=_values(torch.stack(matrices), torch.stack(losses), axes, group_size),
         settings={"n_features": n_features, "n_hidden": n_hidden, "group_size": group_size, "sparsity": given}
         | {"n_seeds": n_seeds, "seed": seed}
-        | schedule_settings(settings),
+        | asdict(settings),
         provenance=source_of("correlated features", kind.formula, where, seed, started),
         plots=_plots(n_features, n_hidden, group_size, n_seeds, len(given)),
     )
@@ -128,11 +129,11 @@ def _values(
     found = cosines(matrix)
     inside, between = _mean(found, matrix, together & pairs), _mean(found.abs(), matrix, ~together & pairs)
     within = Values(inside, axes, "cosine", "of two features of one group")
-    best = torch.stack([best_of(*each) for each in zip(loss, matrix)])
+    best = best_of(loss, matrix)
     feature = numbered("feature", n_features)
     made = {"within": within, "between": Values(between, axes, "|cosine|"), "loss": Values(loss, axes, "expected loss")}
     made |= mean_with_interval(within, over="seed")
-    made["best_within"] = Values(torch.stack([best_of(*each) for each in zip(loss, inside)]), axes[:2], "cosine")
+    made["best_within"] = Values(best_of(loss, inside), axes[:2], "cosine")
     made["best_gram"] = Values(gram(best), (*axes[:2], feature, numbered("other_feature", n_features)), "WᵀW")
     made["W"] = Values(matrix, (*axes, numbered("hidden", n_hidden), feature))
     if n_hidden == 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -18,6 +19,7 @@ from interp.superposition.asking import (
     check_sizes,
     densities,
     importances,
+    numbered,
     schedule_of,
     seeds_from,
     source_of,
@@ -27,7 +29,6 @@ from interp.superposition.asking import (
 from interp.superposition.feature_vectors import concentration
 from interp.superposition.optimising import Schedule, optimise
 from interp.superposition.sampling import Draws
-from interp.superposition.toy_models import numbered, schedule_settings
 
 MODELS = ("relu", "relu_hidden")
 NAMES = ("linear hidden layer", "ReLU hidden layer")
@@ -79,7 +80,7 @@ def privileged_basis(
     where, seeds, given = resolve_device(device), seeds_from(n_seeds, seed), sparsities(sparsity)
     settings = schedule_of(schedule, Schedule())
     density = densities(given, where)
-    of_features = importances(importance, n_features).to(where)[None].repeat(len(given), 1)
+    of_features = importances(importance, n_features, density)
     found = []
     for model, name in zip(MODELS, NAMES):
         source = Draws(density, n_features)
@@ -89,7 +90,7 @@ def privileged_basis(
     axes = (Axis("model", NAMES), sparsity_axis(given), Axis("seed", seeds))
     alone = Values(concentration(matrix), axes, "share of one feature", "of what a neuron reads, mean over neurons")
     panels = Axis("panel", tuple(f"{name.split()[0]}, S = {one:g}" for name in NAMES for one in given))
-    best = torch.stack([best_of(*each) for each in zip(loss, matrix)]).flatten(0, 1)
+    best = best_of(loss, matrix).flatten(0, 1)
     neurons = (numbered("hidden", n_hidden), numbered("feature", n_features))
     return PrivilegedBasis(
         values={"concentration": alone, "loss": Values(loss, axes, "expected loss")}
@@ -97,7 +98,7 @@ def privileged_basis(
         | {"weights": Values(best, (panels, *neurons), "weight"), "W": Values(matrix, (*axes, *neurons))},
         settings={"n_features": n_features, "n_hidden": n_hidden, "importance": of_features[0].tolist()}
         | {"sparsity": given, "n_seeds": n_seeds, "seed": seed}
-        | schedule_settings(settings),
+        | asdict(settings),
         provenance=source_of("privileged basis", architecture("relu_hidden").formula, where, seed, started),
         plots=_plots(n_seeds),
     )

@@ -51,7 +51,7 @@ class PhaseDiagram(Result):
         """What was found, a sentence each."""
         return [str(note) for note in self.texts["notes"]]
 
-    def phases(self) -> pd.DataFrame:
+    def table(self) -> pd.DataFrame:
         """How many cells are in each phase, trained and by closed form."""
         shares = self.values["dimensionality"].data
         counts = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -14,12 +15,20 @@ from torch import Tensor
 from interp.models import resolve_device
 from interp.results import Axis, Plot, Result, Values, mean_with_interval
 from interp.superposition.architectures import architecture
-from interp.superposition.asking import PAPER, check_sizes, densities, schedule_of, seeds_from, source_of, sparsities
+from interp.superposition.asking import (
+    PAPER,
+    check_sizes,
+    densities,
+    numbered,
+    schedule_of,
+    seeds_from,
+    source_of,
+    sparsities,
+)
 from interp.superposition.feature_vectors import dimensionality, dimensions_per_feature
 from interp.superposition.optimising import Schedule, optimise
 from interp.superposition.polytope_groups import NAMES, REPRESENTED, polytopes
 from interp.superposition.sampling import Draws
-from interp.superposition.toy_models import numbered, schedule_settings
 
 USUAL = Schedule(n_steps=3000, n_test=32_768)
 SHARES = {name: d / k for (k, d), name in NAMES.items() if name != "dedicated"}
@@ -85,7 +94,7 @@ def feature_geometry(
     return FeatureGeometry(
         values=values,
         settings={"n_features": n_features, "n_hidden": n_hidden, "sparsity": given, "n_seeds": n_seeds, "seed": seed}
-        | schedule_settings(settings),
+        | asdict(settings),
         provenance=source_of("equal features", kind.formula, where, seed, started),
         plots=_plots(n_features, n_hidden, n_seeds),
         texts={"notes": _notes(values["mean"], n_hidden)},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -30,7 +31,6 @@ from interp.superposition.feature_vectors import dimensionality
 from interp.superposition.optimising import Schedule, Trained, optimise
 from interp.superposition.polytope_groups import NAMES, polytopes, shape_of
 from interp.superposition.sampling import Draws
-from interp.superposition.toy_models import schedule_settings
 
 SIZES = ((2, 1), (3, 2), (4, 3), (5, 2), (8, 3))
 SIMPLICES = ((3, 2), (4, 3))
@@ -105,7 +105,7 @@ def shape_counts(
     return ShapeCounts(
         values=_values(rows),
         settings={"sizes": [list(size) for size in sizes], "sparsity": given, "n_seeds": n_seeds, "seed": seed}
-        | schedule_settings(settings),
+        | asdict(settings),
         provenance=source_of("shapes of a few features", kind.formula, where, seed, started),
         plots=(_plot(n_seeds),),
         texts={"best": [row["best"] for row in rows]},
@@ -116,14 +116,14 @@ def _rows(found: Trained, size: str, given: Sequence[float]) -> list[dict[str, A
     matrix, loss = found.weights["W"].cpu(), found.loss.cpu()
     rows = []
     for i, (best, one) in enumerate(zip(best_of(loss, matrix), given)):
-        shares = _shares(best)
+        dimensions, expected = _shares(best)
         rows.append(
             {
                 "case": f"{size}, {one:g}",
                 "counts": Counter(shape_of(model) for model in matrix[i]),
                 "best": shape_of(best),
-                "dimensions": shares[0],
-                "expected": shares[1],
+                "dimensions": dimensions,
+                "expected": expected,
             }
         )
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
@@ -13,7 +14,6 @@ from torch import Tensor
 
 from interp.models import resolve_device
 from interp.results import Axis, Plot, Result, Values, mean_with_interval
-from interp.results.axes import Label
 from interp.superposition import closed_forms
 from interp.superposition.architectures import architecture
 from interp.superposition.asking import (
@@ -22,6 +22,7 @@ from interp.superposition.asking import (
     check_sizes,
     densities,
     importances,
+    numbered,
     schedule_of,
     seeds_from,
     source_of,
@@ -110,28 +111,23 @@ def train(
     where, seeds, given = resolve_device(device), seeds_from(n_seeds, seed), sparsities(sparsity)
     settings = schedule_of(schedule, Schedule())
     density = densities(given, where)
-    of_features = importances(importance, n_features).to(where)[None].repeat(len(given), 1)
+    of_features = importances(importance, n_features, density)
     kind = architecture(model, tied=True)
     source = Draws(density, n_features, together, group_size)
     found = optimise(kind, source, of_features, n_hidden, seeds, settings, f"{model} models")
     axes = (sparsity_axis(given), Axis("seed", seeds))
     optimum = closed_forms.linear_optimum(of_features, density, n_hidden)
     return ToyModels(
-        values=values_of(found, axes) | {"optimum": Values(optimum, axes[:1], "expected loss", "best linear model")},
+        values=_values(found, axes) | {"optimum": Values(optimum, axes[:1], "expected loss", "best linear model")},
         settings={"model": model, "n_features": n_features, "n_hidden": n_hidden, "importance": of_features[0].tolist()}
         | {"sparsity": given, "together": together, "group_size": group_size, "n_seeds": n_seeds, "seed": seed}
-        | schedule_settings(settings),
+        | asdict(settings),
         provenance=source_of(model, kind.formula, where, seed, started),
         plots=_plots(model, n_hidden, n_seeds),
     )
 
 
-def schedule_settings(schedule: Schedule) -> dict[str, Any]:
-    """A schedule as settings of a result."""
-    return {name: getattr(schedule, name) for name in Schedule.__dataclass_fields__}
-
-
-def values_of(found: Trained, axes: tuple[Axis, Axis]) -> dict[str, Values]:
+def _values(found: Trained, axes: tuple[Axis, Axis]) -> dict[str, Values]:
     """What is kept of models with tied weights; axes: of the settings, and of the seeds."""
     setting = axes[0]
     weights = {name: weight.cpu() for name, weight in found.weights.items()}
@@ -158,12 +154,6 @@ def values_of(found: Trained, axes: tuple[Axis, Axis]) -> dict[str, Values]:
     if n_hidden == 2:
         made["vectors"] = Values(best.mT, (setting, feature, Axis("coordinate", ("h₁", "h₂"))))
     return made
-
-
-def numbered(name: str, n: int) -> Axis:
-    """An axis of numbers from 0."""
-    labels: tuple[Label, ...] = tuple(range(n))
-    return Axis(name, labels)
 
 
 def _plots(model: str, n_hidden: int, n_seeds: int) -> tuple[Plot, ...]:
@@ -203,11 +193,11 @@ def _plots(model: str, n_hidden: int, n_seeds: int) -> tuple[Plot, ...]:
         ),
     ]
     if n_hidden == 2:
-        plots.insert(0, vectors_plot(f"Feature vectors in two dimensions, {model} model", best))
+        plots.insert(0, _vectors_plot(f"Feature vectors in two dimensions, {model} model", best))
     return tuple(plots[:2] if model == "linear" else plots)  # there is nothing else to see of it
 
 
-def vectors_plot(title: str, best: str) -> Plot:
+def _vectors_plot(title: str, best: str) -> Plot:
     """Arrows in the plane, as in the first figure of the paper."""
     return Plot(
         "vectors",

@@ -44,7 +44,7 @@ def test_phases_are_those_of_the_closed_forms(phases: PhaseDiagram, tmp_path: Pa
     loss, best = phases.values["loss"].data
     assert (loss < 1.005 * best).all()
     assert float(phases.values["agreement"].data) == 1
-    assert phases.phases()["closed form"].tolist() == [2, 2, 2]
+    assert phases.table()["closed form"].tolist() == [2, 2, 2]
     assert "100% of 6 cells" in phases.notes[0]
     same_when_stored(phases, tmp_path)
 
