@@ -17,6 +17,7 @@ from interp.errors import InputError
 from interp.viz import theme
 from interp.viz.arranging import Array, arrange, as_array, labels_of
 from interp.viz.framing import name_of, title
+from interp.viz.panels import Panels, x_axis_of
 
 if TYPE_CHECKING:
     from interp.results import Plot, Result
@@ -33,39 +34,29 @@ def complex_plane(result: Result, plot: Plot) -> Any:
     behind (name of other values with the same axes, drawn in grey on their own scale: a control). Raises InputError
     unless the numbers have two parts.
     """
-    from plotly.subplots import make_subplots
-
     shown = arrange(result, plot, [plot.series, plot.y, plot.x])
     n_panels, _, n_parts = shown.data.shape
     if n_parts != 2:
         raise InputError(f"a complex number has two parts, and the axis {plot.x!r} has {n_parts} labels")
     across = math.ceil(n_panels / math.ceil(n_panels / 4))
-    down = math.ceil(n_panels / across)
     size = min(PANEL * (1.4 if n_panels == 1 else 1.0), (theme.FIGURE_WIDTH - 60) / across - 20)
-    drawn = down * size + (down - 1) * GAP
     names = [name_of(shown.axes[0], label, 34) for label in labels_of(shown.axes[0])]
-    figure = make_subplots(
-        rows=down,
-        cols=across,
-        subplot_titles=names if n_panels > 1 else None,
-        horizontal_spacing=0.03 if across > 1 else 0,
-        vertical_spacing=GAP / drawn if down > 1 else 0,
-    )
-    figure.update_annotations(font_size=12.5)
+    panels = Panels(names, across, size, GAP, 0.03)
+    figure = panels.figure()
     behind = _behind(result, plot)
     for panel in range(n_panels):
-        where = {"row": panel // across + 1, "col": panel % across + 1}
+        where = panels.where(panel)
         for ring in RINGS:
             figure.add_trace(_ring(math.sqrt(ring)), **where)
         if behind is not None:
             figure.add_trace(_points(behind[panel], "#aeb7c0", 4.5, "control"), **where)
         figure.add_trace(_points(shown.data[panel], theme.POSITIVE, 6.5, ""), **where)
-        _set_axes(figure, where)
-    top = 16 + (28 if plot.title else 0) + (18 if n_panels > 1 else 0)
+        _set_axes(figure, panel, where)
+    top = 16 + panels.headroom(plot)
     figure.update_layout(
         template=theme.template(),
         title=title(plot),
-        height=int(drawn + top + 12),
+        height=int(panels.drawn + top + 12),
         margin={"t": top, "b": 12, "l": 12, "r": 12},
         showlegend=False,
         hovermode="closest",
@@ -116,9 +107,8 @@ def _ring(radius: float) -> Any:
     return go.Scatter(x=x, y=y, mode="lines", line=line, hoverinfo="skip")
 
 
-def _set_axes(figure: Any, where: dict[str, int]) -> None:
+def _set_axes(figure: Any, panel: int, where: dict[str, int]) -> None:
     plain = {"range": [-REACH, REACH], "showgrid": False, "showticklabels": False, "ticks": "", "showline": False}
     zero = {"zeroline": True, "zerolinecolor": "#c3cad2", "zerolinewidth": 1, "matches": None, "constrain": "domain"}
     figure.update_xaxes(**plain, **zero, **where)
-    name = figure.get_subplot(**where).xaxis.plotly_name.replace("xaxis", "x")
-    figure.update_yaxes(**plain, **zero, scaleanchor=name, scaleratio=1, **where)
+    figure.update_yaxes(**plain, **zero, scaleanchor=x_axis_of(panel), scaleratio=1, **where)

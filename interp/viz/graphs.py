@@ -182,6 +182,7 @@ def _draw(plot: Plot, edges: list[Edge], places: dict[str, tuple[float, float]],
     half = max(2.5, *(abs(x) + 0.6 for x, _ in places.values())) if places else 2.5
     apart = _APART * 2 * half / (theme.FIGURE_WIDTH - _LEFT - 20)
     layout = _Layout(places, min(0.3, apart), n_rows / (height - 90))
+    scored = not plot.options.get("unscored", False)
     largest = max((abs(edge.score) for edge in edges), default=1.0)
     for positive in (True, False):
         for step, width in enumerate(_WIDTHS):
@@ -192,14 +193,11 @@ def _draw(plot: Plot, edges: list[Edge], places: dict[str, tuple[float, float]],
         shared = _shared(places, int(plot.options.get("heads_per_group", 1)))
         if shared is not None:
             figure.add_trace(shared)
-        scored = not plot.options.get("unscored", False)
         figure.add_trace(_handles(edges, layout, unit if scored else ""))
         figure.add_trace(_nodes(edges, places, scored))
         figure.add_trace(_inputs(edges, layout))
-    note = f"{len(edges)} edges, blue: positive, orange: negative; width: size"
-    note += f"; {n_hidden} smaller edges left out" if n_hidden else ""
-    if plot.options.get("unscored"):
-        note = f"{len(edges)} edges" + (f"; {n_hidden} left out" if n_hidden else "")
+    note = f"{len(edges)} edges" + (", blue: positive, orange: negative; width: size" if scored else "")
+    note += f"; {n_hidden} {'smaller edges ' if scored else ''}left out" if n_hidden else ""
     if any(_input_of(edge.reader) for edge in edges):
         note += "; q, k, v below a head: what an edge into it feeds, queries, keys or values"
     figure.add_annotation(text=note, x=0, y=0, xref="paper", yref="paper", yshift=-26, showarrow=False, xanchor="left")
@@ -259,7 +257,7 @@ def _input_of(reader: str) -> str:
 
 
 def _rows(places: dict[str, tuple[float, float]]) -> dict[float, str]:
-    """What stands in each row that a layer's name can be given to: "layer 3", "MLP 3", "keys, values 3"."""
+    """What stands in each row that a layer's name can be given to: "heads 3", "MLP 3", "keys, values 3"."""
     rows: dict[float, str] = {}
     for node, (_, y) in places.items():
         match = _NODE.match(node)
@@ -332,7 +330,7 @@ def _size(node: str) -> float:
     return max(32.0, 6.2 * len(node) + 6) if len(node) <= 8 else 56.0
 
 
-def _nodes(edges: list[Edge], places: dict[str, tuple[float, float]], scored: bool = True) -> Any:
+def _nodes(edges: list[Edge], places: dict[str, tuple[float, float]], scored: bool) -> Any:
     import plotly.graph_objects as go
 
     names = list(places)

@@ -12,6 +12,7 @@ from interp.errors import InputError, unknown
 from interp.viz import theme
 from interp.viz.arranging import Arranged, Array, arrange, labels_of, title_of, x_ticks, y_ticks
 from interp.viz.framing import hover, name_of, title, unit_of
+from interp.viz.panels import Panels
 from interp.viz.text import for_plotly
 
 if TYPE_CHECKING:
@@ -23,13 +24,10 @@ MAX_HOVER_CELLS = 8000
 
 @dataclass(frozen=True)
 class _Grid:
-    """Sizes in pixels: how many facets across and down, how large they are, the gap below one, and the labels."""
+    """Where facets stand, pixels of a cell from left to right, and the labels."""
 
-    across: int
-    down: int
+    panels: Panels
     cell_width: float
-    height: float
-    gap: float
     x: Ticks
     y: Ticks
 
@@ -50,25 +48,14 @@ def heatmap(result: Result, plot: Plot) -> Any:
 
 def draw(shown: Arranged, plot: Plot, cell_text: Array | None = None) -> Any:
     """Draw [facet, row, column] arrays; `cell_text` has the same shape."""
-    from plotly.subplots import make_subplots
-
-    n_facets = shown.data.shape[0]
     grid = _grid(shown, plot, written=cell_text is not None)
-    drawn = grid.down * grid.height + (grid.down - 1) * grid.gap
-    figure = make_subplots(
-        rows=grid.down,
-        cols=grid.across,
-        subplot_titles=[name_of(shown.axes[0], label) for label in labels_of(shown.axes[0])] if n_facets > 1 else None,
-        horizontal_spacing=0.035 if grid.across > 1 else 0,
-        vertical_spacing=grid.gap / drawn if grid.down > 1 else 0,
-    )
-    figure.update_annotations(font_size=12.5)
+    figure = grid.panels.figure()
     per_cell = shown.data.size <= MAX_HOVER_CELLS
-    for i in range(n_facets):
-        where = {"row": i // grid.across + 1, "col": i % grid.across + 1}
+    for i in range(len(shown.data)):
+        where = grid.panels.where(i)
         figure.add_trace(_trace(shown, plot, i, grid, per_cell, cell_text), **where)
         _set_axes(figure, shown, plot, grid, i, where)
-    _frame(figure, shown, plot, grid, drawn)
+    _frame(figure, shown, plot, grid)
     return figure
 
 
@@ -80,20 +67,20 @@ def _one_facet(shown: Arranged) -> Arranged:
 def _grid(shown: Arranged, plot: Plot, written: bool) -> _Grid:
     n_facets, n_rows, n_columns = shown.data.shape
     across = _columns(n_facets, n_columns)
-    down = math.ceil(n_facets / across)
     cell_width = (theme.FIGURE_WIDTH - 170 - 26 * (across - 1)) / across / n_columns
     height = _panel_height(n_rows, cell_width, n_facets, bool(plot.options.get("square")), written)
     # The name of the rows stands beside them and must not reach into the title of a figure of one row.
     height = max(height, min(170.0, 7.2 * len(plot.options.get("y_label", title_of(shown.axes[1])))))
     x = x_ticks(labels_of(shown.axes[2]), cell_width * n_columns)
     y = y_ticks(labels_of(shown.axes[1]), height)
-    return _Grid(across, down, cell_width, height, 36.0, x, y)
+    names = [name_of(shown.axes[0], label) for label in labels_of(shown.axes[0])]
+    return _Grid(Panels(names, across, height, 36.0, 0.035), cell_width, x, y)
 
 
 def _set_axes(figure: Any, shown: Arranged, plot: Plot, grid: _Grid, i: int, where: dict[str, int]) -> None:
     """Facets share their labels: the lowest of each column has those below, the first of each row those beside."""
     n_facets, n_rows, n_columns = shown.data.shape
-    lowest, first = i + grid.across >= n_facets, where["col"] == 1
+    lowest, first = i + grid.panels.across >= n_facets, where["col"] == 1
     x_title = plot.options.get("x_label", title_of(shown.axes[2])) if lowest else ""
     y_title = plot.options.get("y_label", title_of(shown.axes[1])) if first else ""
     y_range = [-0.5, n_rows - 0.5] if plot.options.get("origin") == "lower" else [n_rows - 0.5, -0.5]
@@ -102,10 +89,10 @@ def _set_axes(figure: Any, shown: Arranged, plot: Plot, grid: _Grid, i: int, whe
     figure.update_yaxes(**grid.y.axis(y_title), **plain, range=y_range, showticklabels=first, **where)
 
 
-def _frame(figure: Any, shown: Arranged, plot: Plot, grid: _Grid, drawn: float) -> None:
-    bottom = grid.x.height
+def _frame(figure: Any, shown: Arranged, plot: Plot, grid: _Grid) -> None:
+    drawn, bottom = grid.panels.drawn, grid.x.height
     bar = max(drawn, 130.0)  # a shorter colour bar has no room for its label
-    top = 16 + (28 if plot.title else 0) + (18 if len(shown.data) > 1 else 0)
+    top = 16 + grid.panels.headroom(plot)
     # Plotly sets a colour bar's own title over its longest numbers; a label beside it keeps its distance.
     figure.add_annotation(
         text=unit_of(shown, plot) if plot.options.get("colour_label") or shown.unit else "",
@@ -164,7 +151,7 @@ def _trace(shown: Arranged, plot: Plot, facet: int, grid: _Grid, per_cell: bool,
         settings = {"hovertemplate": f"{rows} %{{y}}<br>{columns} %{{x}}<br>%{{z:.3g}}<extra></extra>"}
     if cell_text is not None:
         settings |= {"text": cell_text[facet].tolist(), "texttemplate": "%{text}", "textfont": {"size": 11}}
-    gaps = {"xgap": int(grid.cell_width > 5), "ygap": int(grid.height / n_rows > 5)}
+    gaps = {"xgap": int(grid.cell_width > 5), "ygap": int(grid.panels.height / n_rows > 5)}
     return go.Heatmap(z=shown.data[facet].astype(np.float32), coloraxis="coloraxis", **gaps, **settings)
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from interp.viz import theme
 from interp.viz.arranging import Arranged, Array, arrange, labels_of, title_of, x_ticks, y_ticks
 from interp.viz.framing import hover, name_of, title, unit_of
+from interp.viz.panels import Panels, x_axis_of
 
 if TYPE_CHECKING:
     from interp.results import Plot, Result
@@ -22,8 +23,8 @@ LARGEST = 0.94
 """Side of the largest square, in cells."""
 SMALLEST = 0.04
 """Squares of a smaller side are not drawn."""
-CELL, TALLEST, GAP = 26.0, 760.0, 40.0
-"""Pixels of the largest cell and panel, and between rows of panels."""
+CELL, TALLEST, GAP = 26.0, 760.0, 90.0
+"""Pixels of the largest cell and panel, and between rows of panels (for their ticks and names)."""
 
 
 def hinton(result: Result, plot: Plot) -> Any:
@@ -32,30 +33,21 @@ def hinton(result: Result, plot: Plot) -> Any:
     The largest |value| fills its cell. Options: own_scale (of each panel its own largest value), x_label, y_label,
     colour_label (what the numbers are, when one points at a cell).
     """
-    from plotly.subplots import make_subplots
-
     shown = arrange(result, plot, [plot.series, plot.y, plot.x])
     n_panels, n_rows, n_columns = shown.data.shape
     across = max(1, min(n_panels, int((theme.FIGURE_WIDTH - 130) / max(150.0, 11.0 * n_columns))))
-    down = math.ceil(n_panels / across)
     cell = min(CELL, (theme.FIGURE_WIDTH - 130 - 60 * (across - 1)) / across / n_columns, TALLEST / n_rows)
-    drawn = down * cell * n_rows + (down - 1) * (GAP + 50)
-    figure = make_subplots(
-        rows=down,
-        cols=across,
-        subplot_titles=[name_of(shown.axes[0], label) for label in labels_of(shown.axes[0])] if n_panels > 1 else None,
-        horizontal_spacing=0.09 if across > 1 else 0,
-        vertical_spacing=(GAP + 50) / drawn if down > 1 else 0,
-    )
-    figure.update_annotations(font_size=12.5)
+    names = [name_of(shown.axes[0], label) for label in labels_of(shown.axes[0])]
+    panels = Panels(names, across, cell * n_rows, GAP, 0.09)
+    figure = panels.figure()
     sizes = np.nan_to_num(np.abs(shown.data))
     for panel in range(n_panels):
-        where = {"row": panel // across + 1, "col": panel % across + 1}
+        where = panels.where(panel)
         largest = float((sizes[panel] if plot.options.get("own_scale") else sizes).max()) or 1.0
         for trace in (_hover_cells(shown, plot, panel), *_squares(shown.data[panel], largest)):
             figure.add_trace(trace, **where)
         _set_axes(figure, shown, plot, cell, panel, where)
-    _frame(figure, shown, plot, drawn, cell, n_panels)
+    _frame(figure, shown, plot, panels, cell)
     return figure
 
 
@@ -111,13 +103,12 @@ def _set_axes(figure: Any, shown: Arranged, plot: Plot, cell: float, panel: int,
     figure.update_xaxes(**x.axis(x_title), **plain, range=[-0.5, n_columns - 0.5], **where)
     figure.update_yaxes(**y.axis(y_title), **plain, range=[n_rows - 0.5, -0.5], **where)
     # Cells stay square whatever the width of the page.
-    name = figure.get_subplot(**where).xaxis.plotly_name.replace("xaxis", "x")
-    figure.update_yaxes(scaleanchor=name, scaleratio=1, **where)
+    figure.update_yaxes(scaleanchor=x_axis_of(panel), scaleratio=1, **where)
 
 
-def _frame(figure: Any, shown: Arranged, plot: Plot, drawn: float, cell: float, n_panels: int) -> None:
+def _frame(figure: Any, shown: Arranged, plot: Plot, panels: Panels, cell: float) -> None:
     bottom = x_ticks(labels_of(shown.axes[2]), cell * shown.data.shape[2]).height
-    top = 16 + (28 if plot.title else 0) + (18 if n_panels > 1 else 0)
+    top = 16 + panels.headroom(plot)
     sizes = np.nan_to_num(np.abs(shown.data))
     each = [theme.number(float(panel.max())) for panel in sizes]
     largest = ", ".join(each) if plot.options.get("own_scale") else theme.number(float(sizes.max()))
@@ -129,7 +120,7 @@ def _frame(figure: Any, shown: Arranged, plot: Plot, drawn: float, cell: float, 
     figure.update_layout(
         template=theme.template(),
         title=title(plot),
-        height=int(drawn + bottom + top + 22),
+        height=int(panels.drawn + bottom + top + 22),
         margin={"t": top, "b": bottom + 22, "r": 24},
         showlegend=False,
         plot_bgcolor="white",

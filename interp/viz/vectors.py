@@ -11,6 +11,7 @@ from interp.errors import InputError
 from interp.viz import theme
 from interp.viz.arranging import Arranged, arrange, labels_of, numeric, title_of
 from interp.viz.framing import name_of, title
+from interp.viz.panels import Panels, x_axis_of
 from interp.viz.text import for_plotly
 
 if TYPE_CHECKING:
@@ -27,37 +28,26 @@ def vectors(result: Result, plot: Plot) -> Any:
     colour each; default: a colour a vector, or one colour where there are many). Raises InputError unless
     there are two coordinates.
     """
-    from plotly.subplots import make_subplots
-
     shown = arrange(result, plot, [plot.series, plot.y, plot.x])
     n_panels, _, n_coordinates = shown.data.shape
     if n_coordinates != 2:
         raise InputError(f"vectors are drawn in the plane, and the axis {plot.x!r} has {n_coordinates} labels, not 2")
     across = int(plot.options.get("across") or math.ceil(n_panels / math.ceil(n_panels / 5)))
-    down = math.ceil(n_panels / across)
     size = min(PANEL * 1.6 if n_panels == 1 else PANEL, (theme.FIGURE_WIDTH - 60) / across - 24)
-    drawn = down * size + (down - 1) * GAP
-    names = [_panel(shown.axes[0], label) for label in labels_of(shown.axes[0])]
-    figure = make_subplots(
-        rows=down,
-        cols=across,
-        subplot_titles=names if n_panels > 1 else None,
-        horizontal_spacing=0.02 if across > 1 else 0,
-        vertical_spacing=GAP / drawn if down > 1 else 0,
-    )
-    figure.update_annotations(font_size=12.5)
+    panels = Panels([_panel(shown.axes[0], label) for label in labels_of(shown.axes[0])], across, size, GAP, 0.02)
+    figure = panels.figure()
     reach = 1.12 * max(1.0, float(np.nanmax(np.linalg.norm(np.nan_to_num(shown.data), axis=-1))))
     for panel in range(n_panels):
-        where = {"row": panel // across + 1, "col": panel % across + 1}
+        where = panels.where(panel)
         _add_circle(figure, where)
         for trace in _arrows(shown, plot, panel):
             figure.add_trace(trace, **where)
         _set_axes(figure, panel, reach, where)
-    top = 14 + (28 if plot.title else 0) + (18 if n_panels > 1 else 0)
+    top = 14 + panels.headroom(plot)
     figure.update_layout(
         template=theme.template(),
         title=title(plot),
-        height=int(drawn + top + 14),
+        height=int(panels.drawn + top + 14),
         margin={"t": top, "b": 14, "l": 12, "r": 12},
         showlegend=False,
     )
@@ -113,5 +103,4 @@ def _set_axes(figure: Any, panel: int, reach: float, where: dict[str, int]) -> N
     plain = {"range": [-reach, reach], "showticklabels": False, "ticks": "", "showgrid": False, "zeroline": True}
     plain |= {"zerolinecolor": theme.GRID, "zerolinewidth": 1, "showline": False}
     figure.update_xaxes(**plain, constrain="domain", **where)
-    anchor = "x" if panel == 0 else f"x{panel + 1}"
-    figure.update_yaxes(**plain, scaleanchor=anchor, constrain="domain", **where)
+    figure.update_yaxes(**plain, scaleanchor=x_axis_of(panel), constrain="domain", **where)
