@@ -18,6 +18,7 @@ from typing import Any
 
 import interp
 from interp import heads
+from interp.hooks.head_names import all_heads
 from interp.results import Result
 from interp.runs import Run, open_run
 from interp.viz import Report
@@ -84,11 +85,6 @@ def questions(name: str, n: int, n_tokens: int) -> dict[str, Callable[[], Result
     def passages() -> Any:
         return interp.tasks.passage_tokens(model(), n, n_tokens)
 
-    def every_head() -> Result:
-        cfg = model().cfg
-        names = [(layer, head) for layer in range(cfg.n_layers) for head in range(cfg.n_heads)]
-        return heads.singular_directions(model(), names, "OV", n=2)
-
     def virtual(source: str, destination: str, kind: str) -> Callable[[], Result]:
         offset = int(kind != "v")
         return lambda: heads.virtual_weights(model(), source, destination, kind, offset=offset)
@@ -101,7 +97,7 @@ def questions(name: str, n: int, n_tokens: int) -> dict[str, Callable[[], Result
         return lambda: heads.weights_in_context(model(), part, matrix, passages(), offset=offset)
 
     steps: dict[str, Callable[[], Result]] = {
-        "all_heads": every_head,
+        "all_heads": lambda: heads.singular_directions(model(), all_heads(model()), "OV", n=2),
         "directions": lambda: heads.singular_directions(model(), [*HEADS, "m20"], offset=1),
         "spectra": lambda: heads.decompose(model(), HEADS, offset=1),
         "graph": lambda: heads.composition_graph(model(), offset=1),

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from interp import probing
 from interp.cli.answering import Answer, Maybe, Options, Several
+from interp.cli.labelling import chosen_examples
 from interp.errors import InputError
 from interp.probing import Answers, LabelledTokens
 from interp.results import Result
@@ -49,14 +49,9 @@ class CausalOptions(Options):
 
 def causal_examples(answer: Answer, config: CausalOptions) -> LabelledTokens:
     """The examples that were asked for; says how many there are."""
-    if config.data:
-        data = probing.from_jsonl(answer.model, config.data, prepend_bos=config.bos)
-    else:
-        data = probing.dataset(answer.model, config.task, n=config.n, seed=config.seed, prepend_bos=config.bos)
-    data = data.only(config.classes) if config.classes else data
-    counts = ", ".join(f"{name} {count}" for name, count in data.counts().items())
-    answer.say(f"{len(data)} examples in {len(set(data.groups))} {data.group_is}s: {counts}")
-    return data
+    return chosen_examples(
+        answer, config.task, config.data, n=config.n, classes=config.classes, seed=config.seed, bos=config.bos
+    )
 
 
 def question(config: CausalOptions) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def main(config: Config, console: Console | None = None) -> int:
     """Measure, print both losses and the score, keep everything in a run."""
     with answering("heads-in-context", config, title=f"In-context learning of {config.model}", console=console) as a:
         places = Places.chosen(a.model, config.early, config.late, config.window)
-        prompts = long_prompts(a, config.text, config.n, places, config.seed, config.bos)
+        prompts = long_prompts(a, config.text, config.n, places.n_tokens, config.seed, config.bos)
         found = a.step("in-context", lambda: heads.in_context_score(a.model, prompts, **asdict(places)))
         words = f"loss in nats, {places.window} tokens from {places.early} and from {places.late} on"
         a.show(found.to_frame(), f"{words} ({found.settings['n']} prompts)")

@@ -81,7 +81,7 @@ def main(config: Config, console: Console | None = None) -> int:
         if config.text is not None:
             places = Places.chosen(a.model, config.early, config.late, config.window)
             asked |= asdict(places)
-            prompts = long_prompts(a, config.text, config.n, places, config.seed, config.bos)
+            prompts = long_prompts(a, config.text, config.n, places.n_tokens, config.seed, config.bos)
         found = a.step("knock-out", lambda: heads.knock_out(a.model, chosen, prompts, **asked))
         a.show(_beside_random(found), f"change of the loss without {', '.join(found.settings['heads'])} (nats)")
         matched = "of the same layers" if found.settings["layers_matched"] else "some of them of other layers"

@@ -35,22 +35,22 @@ class Places:
         return self.late + self.window
 
 
-def long_prompts(answer: Answer, text: str, n: int, places: Places, seed: int, bos: bool) -> PromptTokens:
-    """`n` prompts long enough for the places; says what they are.
+def long_prompts(answer: Answer, text: str, n: int, n_tokens: int, seed: int, bos: bool) -> PromptTokens:
+    """`n` prompts of so many tokens (random ones: or one more); says what they are.
 
     text: "english" (random tokens where the model has no tokenizer), "random", or a .txt file or a folder of them, of
     which each is one text. Raises InputError for texts that are not there or too short.
     """
     model = answer.model
     if text == RANDOM or (text == ENGLISH and model.tokenizer is None):
-        half = -(-(places.n_tokens - int(bos)) // 2)
+        half = -(-(n_tokens - int(bos)) // 2)
         answer.say(f"{n} prompts of {half} random tokens, repeated once")
         return repeated_random_tokens(model, n, half, seed, bos)
     if text == ENGLISH:
-        answer.say(f"{n} passages out of presidents' messages, {places.n_tokens} tokens each")
-        return passage_tokens(model, n, places.n_tokens, seed=seed, prepend_bos=bos)
+        answer.say(f"{n} passages out of presidents' messages, {n_tokens} tokens each")
+        return passage_tokens(model, n, n_tokens, seed=seed, prepend_bos=bos)
     if model.tokenizer is None:
         raise InputError(f"{model.cfg.model_name} has no tokenizer, so it reads no text; use --text {RANDOM}")
     found = min(n, sum(1 for _ in english_documents(text)))
-    answer.say(f"{found} passages out of {text}, {places.n_tokens} tokens each")
-    return passage_tokens(model, found, places.n_tokens, seed=seed, prepend_bos=bos, source=text)
+    answer.say(f"{found} passages out of {text}, {n_tokens} tokens each")
+    return passage_tokens(model, found, n_tokens, seed=seed, prepend_bos=bos, source=text)

@@ -26,6 +26,7 @@ from rich.console import Console
 
 from interp import probing
 from interp.cli.answering import Answer, Maybe, Options, Several, answering
+from interp.cli.labelling import chosen_examples
 from interp.errors import InputError
 from interp.probing import LabelledTokens, ProbeResult
 from interp.viz.theme import interval, number
@@ -68,22 +69,14 @@ def main(config: Config, console: Console | None = None) -> int:
     """Fit the probes, print accuracy by layer with the controls, keep everything in a run."""
     title = f"What can be read: {config.data or config.task}"
     with answering("probe", config, title=title, console=console) as a:
-        data = _examples(a, config)
-        groups = len(set(data.groups))
-        a.say(f"{len(data)} examples in {groups} {data.group_is}s: {_counts(data)}")
+        if not config.probes:
+            raise InputError("no probes were named; give one or several, such as --probes logistic mlp")
+        data = chosen_examples(
+            a, config.task, config.data, n=config.n, classes=config.classes, seed=config.seed, bos=config.bos
+        )
         for probe in config.probes:
             _show(a, a.step(probe, lambda probe=probe: _fitted(a, config, data, probe)), probe)  # type: ignore[misc]
     return 0
-
-
-def _examples(answer: Answer, config: Config) -> LabelledTokens:
-    if config.data:
-        data = probing.from_jsonl(answer.model, config.data, prepend_bos=config.bos)
-    else:
-        data = probing.dataset(answer.model, config.task, n=config.n, seed=config.seed, prepend_bos=config.bos)
-    if not config.probes:
-        raise InputError("no probes were named; give one or several, such as --probes logistic mlp")
-    return data.only(config.classes) if config.classes else data
 
 
 def _fitted(answer: Answer, config: Config, data: LabelledTokens, probe: str) -> ProbeResult:
@@ -104,10 +97,6 @@ def _fitted(answer: Answer, config: Config, data: LabelledTokens, probe: str) ->
     )
     shutil.rmtree(parts.parent, ignore_errors=True)
     return found
-
-
-def _counts(data: LabelledTokens) -> str:
-    return ", ".join(f"{name} {count}" for name, count in data.counts().items())
 
 
 def _show(answer: Answer, found: ProbeResult, probe: str) -> None:

@@ -20,7 +20,8 @@ from rich.console import Console
 from interp import probing
 from interp.cli.answering import answering
 from interp.cli.causal_probing import CausalOptions, causal_examples, question, tell, with_interval
-from interp.probing.causal.alignment import CONTROLS, LEARNT, MEANS, WHOLE, AlignmentResult
+from interp.probing.causal.alignment import LEARNT, MEANS, WHOLE, AlignmentResult
+from interp.probing.causal.effects import CONTROLS
 
 
 @dataclass(frozen=True)

@@ -22,17 +22,18 @@ from rich.console import Console
 from interp import probing
 from interp.cli.answering import answering
 from interp.cli.causal_probing import CausalOptions, causal_examples, question, tell, with_interval
-from interp.probing.causal.amnesia import CONTROLS, AmnesicResult
-from interp.probing.causal.erasing import BEFORE, METHODS
+from interp.probing.causal.amnesia import AmnesicResult
+from interp.probing.causal.effects import CONTROLS
+from interp.probing.causal.erasing import BEFORE, MAX_RANK, METHODS
 
 
 @dataclass(frozen=True)
 class Config(CausalOptions):
     """Options of `interp probe erase`."""
 
-    methods: tuple[str, ...] = ("leace", "inlp")
+    methods: tuple[str, ...] = tuple(METHODS)
     """leace, inlp."""
-    max_rank: int = 16
+    max_rank: int = MAX_RANK
     """Directions that inlp takes out at most."""
 
 

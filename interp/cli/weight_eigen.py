@@ -19,7 +19,7 @@ import tyro
 from rich.console import Console
 
 from interp import heads
-from interp.cli.answering import Answer, Options, Several, answering
+from interp.cli.answering import Answer, Options, Several, answering, named_heads
 
 
 @dataclass(frozen=True)
@@ -64,5 +64,4 @@ def main(config: Config, console: Console | None = None) -> int:
 
 def _best(answer: Answer, n: int) -> list[str]:
     found = answer.step("scores", lambda: heads.eigenvalue_scores(answer.model, "OV"))
-    best = found.sel(circuit="OV").top(n)
-    return [f"{layer}.{head}" for layer, head in zip(best["layer"], best["head"])]
+    return list(named_heads(found.sel(circuit="OV").top(n))["head"])

@@ -17,18 +17,12 @@ from typing import Annotated
 
 import tyro
 from rich.console import Console
-from torch import Tensor
 
 from interp import heads
-from interp.cli.answering import Answer, Options, answering
+from interp.cli.answering import Options, answering
 from interp.cli.fitting import fitting_length
-from interp.cli.passages import ENGLISH, RANDOM
-from interp.errors import InputError
+from interp.cli.passages import ENGLISH, long_prompts
 from interp.heads.matrices.parts import matrices_of
-from interp.tasks.english_texts import english_documents, passage_tokens
-from interp.tasks.repetition import repeated_random_tokens
-
-MESSAGES = "presidents' messages"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +53,9 @@ def main(config: Config, console: Console | None = None) -> int:
     title = f"{config.part} {config.matrix} of {config.model} in context"
     with answering("weights-in-context", config, title=title, console=console) as a:
         matrices_of(a.model, config.part, config.matrix, config.offset)  # a mistake is told before texts are read
-        prompts = _prompts(a, config)
+        # One token is left free: of random tokens, which are repeated, there may be one more.
+        n_tokens = fitting_length(a.model, config.n_tokens, n_repeats=1, bos=True)
+        prompts = long_prompts(a, config.text, config.n, n_tokens, config.seed, config.bos)
         found = a.step(
             "in_context",
             lambda: heads.weights_in_context(
@@ -76,19 +72,3 @@ def main(config: Config, console: Console | None = None) -> int:
         a.show(found.summary(), "singular directions, largest first, that carry half and 90 %")
         a.show(found.examples(2), "places furthest along the directions that carry most")
     return 0
-
-
-def _prompts(answer: Answer, config: Config) -> Tensor:
-    """Passages of the text, or random tokens; says what they are."""
-    model, n = answer.model, config.n
-    n_tokens = fitting_length(model, config.n_tokens, n_repeats=1)
-    if config.text == RANDOM or (config.text == ENGLISH and model.tokenizer is None):
-        half = max(1, (n_tokens - int(config.bos)) // 2)
-        answer.say(f"{n} prompts of {half} random tokens, repeated once")
-        return repeated_random_tokens(model, n, half, config.seed, config.bos)
-    if model.tokenizer is None:
-        raise InputError(f"{model.cfg.model_name} has no tokenizer, so it reads no text; use --text {RANDOM}")
-    source = None if config.text == ENGLISH else config.text
-    n = n if source is None else min(n, sum(1 for _ in english_documents(source)))
-    answer.say(f"{n} passages of {n_tokens} tokens out of {source or MESSAGES}")
-    return passage_tokens(model, n, n_tokens, seed=config.seed, prepend_bos=config.bos, source=source)

@@ -21,6 +21,7 @@ from rich.console import Console
 from interp import heads
 from interp.cli.answering import Answer, Options, Several, answering
 from interp.heads import SingularDirections
+from interp.hooks.head_names import all_heads
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def main(config: Config, console: Console | None = None) -> int:
         parts, chosen = list(config.parts), config.matrices or None
         options = {"top": config.words, "offset": config.offset, "seed": config.seed}
         if not parts:
-            every = _every_head(a)
+            every = all_heads(a.model)
             looked = a.step(
                 "all_heads",
                 lambda: heads.singular_directions(a.model, every, chosen or "OV", n=2, n_random=20, **options),
@@ -65,11 +66,6 @@ def main(config: Config, console: Console | None = None) -> int:
         a.show(standing_out(found, config.top), "directions whose words stand out most, in SD of random directions")
         _count(a, found)
     return 0
-
-
-def _every_head(answer: Answer) -> list[str]:
-    cfg = answer.model.cfg
-    return [f"{layer}.{head}" for layer in range(int(cfg.n_layers)) for head in range(int(cfg.n_heads))]
 
 
 def _best(looked: SingularDirections, n: int) -> list[str]:

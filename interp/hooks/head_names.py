@@ -21,6 +21,11 @@ def head_name(head: Head) -> str:
     return f"{head[0]}.{head[1]}"
 
 
+def all_heads(model: Any) -> list[Head]:
+    """Every head of the model, layer by layer."""
+    return [(layer, head) for layer in range(int(model.cfg.n_layers)) for head in range(int(model.cfg.n_heads))]
+
+
 def as_heads(model: Any, given: Iterable[HeadLike] | HeadLike) -> list[Head]:
     """(layer, head) pairs from "18.6", "a18.6", (18, 6), or a list of these, in order and without repeats.
 

@@ -146,7 +146,7 @@ def _plan(
     inner = torch.zeros(folds, len(data), dtype=torch.long)
     for fold in range(folds):
         train = outer != fold
-        within = numbered([str(group) for group in groups[train].tolist()])
+        within = numbered(groups[train].tolist())
         inner[fold, train] = grouped_folds(data.labels[train], within, min(inner_folds, int(within.max()) + 1), seed)
     control, no_control = control_labels(data.labels, data.types, outer, seed)
     shuffled = shuffled_labels(data.labels, n_shuffles, seed)

@@ -19,8 +19,8 @@ from interp.probing.labelled import LabelledTokens
 SHOWN = 3
 
 
-def numbered(names: Sequence[str]) -> Int[Tensor, " example"]:
-    """Names as numbers from 0, in the order in which they first occur."""
+def numbered(names: Sequence[str] | Sequence[int]) -> Int[Tensor, " example"]:
+    """Names, or numbers with gaps, as numbers from 0, in the order in which they first occur."""
     codes = {name: i for i, name in enumerate(dict.fromkeys(names))}
     return torch.tensor([codes[name] for name in names])
 

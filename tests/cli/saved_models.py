@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.tiny_models import word_tokenizer
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A directory with a tiny model, as `save_pretrained` leaves it."""
+    return save_tiny_llama(tmp_path_factory.mktemp("llama"))
 
 
 def save_tiny_llama(directory: Path) -> str:

@@ -7,12 +7,6 @@ from pathlib import Path
 import pytest
 
 from tests.cli.asking import Ask, results_of, rows_under
-from tests.cli.saved_models import save_tiny_llama
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_tiny_llama(tmp_path_factory.mktemp("llama"))
 
 
 def test_the_induction_head_copies(ask: Ask, tmp_path: Path) -> None:

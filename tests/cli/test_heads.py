@@ -11,14 +11,6 @@ from interp.results import load
 from tests.cli.asking import Ask, results_of, rows_under
 
 
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A directory with a tiny model, as `save_pretrained` leaves it."""
-    from tests.cli.saved_models import save_tiny_llama
-
-    return save_tiny_llama(tmp_path_factory.mktemp("llama"))
-
-
 def test_the_best_heads_are_printed_and_everything_is_kept(llama: str, tmp_path: Path, capsys) -> None:
     options = ["--n", "2", "--length", "6", "--prefix-matching", "--bos", "--views", "1"]
     code = command_line.main(["heads", "--model", llama, "--out", str(tmp_path), *options])

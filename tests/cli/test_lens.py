@@ -10,13 +10,7 @@ from interp.cli import main as command_line
 from interp.cli.texts import missing_space
 from interp.results import load
 from tests.cli.asking import Ask, results_of, rows_under
-from tests.cli.saved_models import save_tiny_llama
 from tests.tasks.space_tokenizer import space_model
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_tiny_llama(tmp_path_factory.mktemp("llama"))
 
 
 def test_a_task_layer_by_layer(tmp_path: Path, capsys) -> None:

@@ -13,12 +13,6 @@ from interp.cli.answering import as_table
 from interp.cli.texts import quoted
 from interp.results import load
 from tests.cli.asking import Ask, results_of, rows_under
-from tests.cli.saved_models import save_tiny_llama
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_tiny_llama(tmp_path_factory.mktemp("llama"))
 
 
 def test_a_look_prints_prediction_and_heads_and_writes_a_page(llama: str, tmp_path: Path, capsys) -> None:

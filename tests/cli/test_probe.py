@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-import torch
 
 from interp.cli import main as command_line
 from interp.probing import ProbeResult
 from interp.results import load
+from tests.cli.labelled_texts import save_labelled
 
 QUICK = ["--folds", "2", "--layers", "0", "2", "--probes", "mean_difference"]
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A directory with a tiny model, as `save_pretrained` leaves it."""
-    from tests.cli.saved_models import save_tiny_llama
-
-    return save_tiny_llama(tmp_path_factory.mktemp("llama"))
 
 
 @pytest.fixture
 def labels(tmp_path: Path) -> str:
     """40 texts of words, labelled by the last one."""
-    generator = torch.Generator().manual_seed(0)
-    words = torch.randint(3, 99, (40, 5), generator=generator).tolist()
-    lines = [{"text": " ".join(f"w{i}" for i in row), "label": "odd" if row[-1] % 2 else "even"} for row in words]
-    path = tmp_path / "labels.jsonl"
-    path.write_text("\n".join(map(json.dumps, lines)))
-    return str(path)
+    return save_labelled(tmp_path / "labels.jsonl", 40)
 
 
 def test_accuracies_are_printed_beside_their_controls(llama: str, labels: str, tmp_path: Path, capsys) -> None:

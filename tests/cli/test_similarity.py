@@ -8,14 +8,8 @@ import pytest
 
 from interp.similarity import SimilarityMap
 from tests.cli.asking import Ask, results_of, rows_under
-from tests.cli.saved_models import save_tiny_llama
 
 SMALL = ("--n", 8, "--n-tokens", 7, "--permutations", 19)
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_tiny_llama(tmp_path_factory.mktemp("llama"))
 
 
 @pytest.fixture

@@ -15,13 +15,7 @@ from interp.errors import InputError
 from interp.runs import open_run
 from interp.tasks.metrics import METRICS
 from tests.cli.asking import Ask, results_of
-from tests.cli.saved_models import save_tiny_llama
 from tests.tiny_models import tiny
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_tiny_llama(tmp_path_factory.mktemp("llama"))
 
 
 def write_pairs(path: Path, answer: str = " w9") -> Path:

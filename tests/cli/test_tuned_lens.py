@@ -11,14 +11,8 @@ from interp.cli import main as command_line
 from interp.lens import TunedLens
 from interp.results import load
 from tests.cli.asking import Ask
-from tests.cli.saved_models import save_tiny_llama
 
 TRAIN = ["--n-steps", "3", "--context", "12", "--contexts", "2", "--positions", "6", "--measured", "6", "--n", "6"]
-
-
-@pytest.fixture(scope="module")
-def llama(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return save_tiny_llama(tmp_path_factory.mktemp("llama"))
 
 
 @pytest.fixture(scope="module")

@@ -17,6 +17,7 @@ from interp.hooks import sites
 from interp.hooks.capturing import capture
 from interp.hooks.prompts import PromptTokens, real_tokens
 from interp.hooks.references import OUTLIER_RATIO
+from interp.hooks.sites import Site
 
 FEWEST_TOKENS = 8
 BATCH_TOKENS = 4096
@@ -46,11 +47,11 @@ def received(model: Any, matrix: WeightMatrix, prompts: PromptTokens, offset: in
     positions are not rotary (offset None). Raises InputError where too few tokens are left.
     """
     rows = max(1, BATCH_TOKENS // prompts.shape[1])
-    reading, made = _sites(matrix)(model)
+    reading, made = _sites(model, matrix)
     acts = capture(model, prompts, [reading, *made], batch_size=rows)
     stream = acts[reading].float().cpu()
     keep, n_left_out = _kept(stream, prompts)
-    inputs = stream if matrix.matrix == "W_out" else divided(_norm(model, matrix), stream.to(_device(model))).cpu()
+    inputs = stream if matrix.matrix == "W_out" else divided(_norm(model, matrix), stream.to(model.W_E.device)).cpu()
     outputs = _written(model, matrix, acts[made[0]].float()) if made else None
     example, position = (index.contiguous() for index in keep.nonzero().T)
     found = Received(inputs[keep], None, outputs if outputs is None else outputs[keep], example, position, n_left_out)
@@ -62,24 +63,17 @@ def received(model: Any, matrix: WeightMatrix, prompts: PromptTokens, offset: in
     return found
 
 
-def _sites(matrix: WeightMatrix) -> Any:
+def _sites(model: Any, matrix: WeightMatrix) -> tuple[Site, list[Site]]:
     """Which sites are read: what the matrix is given, and what is made of it."""
     part = matrix.part
     if isinstance(part, tuple):
-        made = [sites.z(part[0])] if matrix.matrix == "OV" else []
-        return lambda model: (sites.resid_pre(part[0]), made)
-    if matrix.matrix == "W_out":
-        return lambda model: (sites.mlp_post(part), [])
-    return lambda model: (mlp_stream(model, part), [])
+        return sites.resid_pre(part[0]), [sites.z(part[0])] if matrix.matrix == "OV" else []
+    return sites.mlp_post(part) if matrix.matrix == "W_out" else mlp_stream(model, part), []
 
 
 def _norm(model: Any, matrix: WeightMatrix) -> Any:
     part = matrix.part
     return model.blocks[part[0]].ln1 if isinstance(part, tuple) else norm_before_mlp(model, part)
-
-
-def _device(model: Any) -> torch.device:
-    return model.W_E.device
 
 
 def _written(model: Any, matrix: WeightMatrix, z: Float[Tensor, "batch pos head d_head"]) -> Tensor:

@@ -28,7 +28,7 @@ from interp.heads.matrices.parts import key_place
 from interp.heads.matrices.rotation_null import beyond_both, concentration, moments, upper_tail
 from interp.heads.rotating import checked_offset
 from interp.heads.weights import folded_heads
-from interp.hooks.head_names import head_name
+from interp.hooks.head_names import all_heads, head_name
 from interp.models import identity
 from interp.results import Axis, Plot, Result, Values
 from interp.runs import progress, provenance
@@ -81,8 +81,7 @@ def composition_graph(
     for kind in chosen:
         if kind not in KINDS:
             raise unknown("kind of composition", kind, KINDS)
-    n_layers, n_heads = int(model.cfg.n_layers), int(model.cfg.n_heads)
-    if n_layers < 2 or not chosen:
+    if int(model.cfg.n_layers) < 2 or not chosen:
         raise InputError("heads compose across layers; this needs a model of at least two, and a kind of q, k and v")
     if not 0 < level < 1:
         raise InputError(f"level={level} is no probability of a false edge; choose one between 0 and 1")
@@ -92,7 +91,7 @@ def composition_graph(
     n_pairs = int((~squared.isnan()).sum())
     significant = tail < level / n_pairs
     beyond = specific > -float(torch.special.ndtri(torch.tensor(level / n_pairs, dtype=torch.float64)))
-    heads = tuple(head_name(divmod(i, n_heads)) for i in range(n_layers * n_heads))
+    heads = tuple(head_name(head) for head in all_heads(model))
     axes = (Axis("kind", chosen), Axis("source", heads), Axis("destination", heads))
     counted = {"significant": significant, "specific": beyond, "both": significant & beyond}
     values = _edges(squared, over, specific, counted["both"], axes, _n_dims(model), max_edges)

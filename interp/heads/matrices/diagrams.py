@@ -18,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import InputError
-from interp.heads.matrices.parts import CIRCUITS, NEURONS, PartLike, WeightMatrix, key_place, matrices_of
+from interp.heads.matrices.parts import CIRCUITS, NEURONS, PartLike, WeightMatrix, offset_words, only_matrix
 from interp.heads.matrices.vocabulary import Vocabulary
 from interp.heads.rotating import checked_offset
 from interp.models import identity
@@ -57,17 +57,15 @@ def hinton(
     """
     started = datetime.now()
     stated = checked_offset(model, offset) if matrix == "QK" or offset else None
-    chosen = matrices_of(model, part, matrix, offset)
-    if len(chosen) != 1:
-        raise InputError("give one head or MLP at a time")
+    chosen = only_matrix(model, part, matrix, offset)
     size = n if words is None else len(words)
     if not 1 <= size <= MAX_SIDE:
         raise InputError(f"a diagram of {size} rows cannot be looked at; choose from 1 to {MAX_SIDE}")
-    weights, share = _between(model, chosen[0], words) if words else _corner(chosen[0], n)
-    where = f" For {key_place(offset)}; another offset is another matrix." if matrix == "QK" and offset else ""
+    weights, share = _between(model, chosen, words) if words else _corner(chosen, n)
+    where = offset_words(offset) if matrix == "QK" else ""
     return HintonDiagram(
         values={"weights": weights, "share": Values(torch.tensor(share), (), "of the squared norm")},
-        settings={"matrix": chosen[0].name, "words": list(words or ()), "n": n, "offset": stated, "norms": "folded"},
+        settings={"matrix": chosen.name, "words": list(words or ()), "n": n, "offset": stated, "norms": "folded"},
         provenance=provenance(model=identity(model), started=started),
         plots=(
             Plot(
@@ -75,8 +73,8 @@ def hinton(
                 "weights",
                 x=weights.dims[1],
                 y=weights.dims[0],
-                title=f"{chosen[0].name}, weight by weight",
-                caption=(_said(chosen[0]) if words else _chosen(share, n)) + where,
+                title=f"{chosen.name}, weight by weight",
+                caption=(_said(chosen) if words else _chosen(share, n)) + where,
                 caveat="Read with the embedding and the unembedding; what layers in between do is left out."
                 if words
                 else "",

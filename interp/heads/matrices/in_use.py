@@ -18,10 +18,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.errors import InputError
 from interp.heads.matrices.actual_inputs import Received, received
 from interp.heads.matrices.factored import Singular
-from interp.heads.matrices.parts import PartLike, key_place, matrices_of
+from interp.heads.matrices.parts import PartLike, key_place, only_matrix
 from interp.heads.rotating import checked_offset
 from interp.models import identity
 from interp.models.tokens import to_strings
@@ -98,21 +97,19 @@ def weights_in_context(
     """
     started = datetime.now()
     stated = checked_offset(model, offset) if matrix == "QK" or offset else None
-    chosen = matrices_of(model, part, matrix, offset)
-    if len(chosen) != 1:
-        raise InputError("give one head or MLP at a time")
+    chosen = only_matrix(model, part, matrix, offset)
     tokens = as_prompts(model, prompts, prepend_bos=prepend_bos)
-    seen = received(model, chosen[0], tokens, stated, seed)
-    found = _cpu(chosen[0].factored.singular())
-    share = _shares(found, seen)
+    seen = received(model, chosen, tokens, stated, seed)
+    found = _cpu(chosen.factored.singular())
+    along = seen.inputs.double() @ found.U  # [row, direction]
+    share = _shares(found, seen, along)
     order = share[ATTENTION if ATTENTION in share else INPUTS].argsort(descending=True)[:n]
-    values = _values(found, seen, share) | _diagram(found, seen, n_shown)
-    largest, examples = _largest(model, found, seen, tokens, order, top)
-    values["largest"] = largest
+    values = _values(found, along, share) | _diagram(found, seen, n_shown)
+    values["largest"], examples = _largest(model, seen, along, tokens, order, top)
     return WeightsInContext(
         values=values,
         settings={
-            "matrix": chosen[0].name,
+            "matrix": chosen.name,
             "offset": stated,
             "n_tokens": len(seen.inputs),
             "n_left_out": seen.n_left_out,
@@ -122,7 +119,7 @@ def weights_in_context(
         provenance=provenance(
             model=identity(model), started=started, **described(prompts) | ({"seed": seed} if stated is None else {})
         ),
-        plots=_plots(chosen[0].name, stated, matrix, len(seen.inputs)),
+        plots=_plots(chosen.name, stated, matrix, len(seen.inputs)),
         texts={"examples": examples},
     )
 
@@ -133,18 +130,19 @@ def _cpu(found: Singular) -> Singular:
     return Singular(found.U[:, kept].cpu(), found.S[kept].cpu(), found.V[:, kept].cpu())
 
 
-def _shares(found: Singular, seen: Received) -> dict[str, Float[Tensor, " direction"]]:
-    along = (seen.inputs.double() @ found.U) * found.S  # [row, direction]
+def _shares(
+    found: Singular, seen: Received, along: Float[Tensor, "row direction"]
+) -> dict[str, Float[Tensor, " direction"]]:
+    made = along * found.S
     squares = found.S.pow(2)
     shares = {WEIGHTS: squares / squares.sum()}
     if seen.others is not None:
-        terms = along * (seen.others.double() @ found.V)
+        terms = made * (seen.others.double() @ found.V)
         terms = terms - terms.mean(0)
         total = terms.sum(1)
         shares[INPUTS] = terms.mT @ total / total.pow(2).sum().clamp(min=1e-300)
         return shares
-    shares[INPUTS] = _normed(along.var(0))
-    made = along
+    shares[INPUTS] = _normed(made.var(0))
     if seen.outputs is not None:
         made = seen.outputs.double() @ found.V
         shares[ATTENTION] = _normed(made.var(0))
@@ -156,11 +154,10 @@ def _normed(variances: Float[Tensor, " direction"]) -> Float[Tensor, " direction
     return variances / variances.sum().clamp(min=1e-300)
 
 
-def _values(found: Singular, seen: Received, shares: dict[str, Tensor]) -> dict[str, Values]:
+def _values(found: Singular, along: Float[Tensor, "row direction"], shares: dict[str, Tensor]) -> dict[str, Values]:
     direction = Axis("direction", tuple(range(len(found.S))))
     axes = (Axis("line", tuple(shares)), direction)
     each = torch.stack(list(shares.values()))
-    along = seen.inputs.double() @ found.U
     return {
         "cumulative": Values(each.cumsum(1).float(), axes, "share"),
         "share": Values(each.float(), axes, "share"),
@@ -184,9 +181,9 @@ def _diagram(found: Singular, seen: Received, n_shown: int) -> dict[str, Values]
 
 
 def _largest(
-    model: Any, found: Singular, seen: Received, tokens: Tensor, order: Tensor, top: int
+    model: Any, seen: Received, along: Float[Tensor, "row direction"], tokens: Tensor, order: Tensor, top: int
 ) -> tuple[Values, list[Any]]:
-    along = seen.inputs.double() @ found.U[:, order]
+    along = along[:, order]
     along = (along - along.mean(0)) / along.std(0).clamp(min=1e-300)
     top = min(top, len(along))
     index = torch.stack([along.topk(top, dim=0).indices.T, (-along).topk(top, dim=0).indices.T], dim=1)

@@ -17,12 +17,13 @@ from torch import Generator, Tensor
 
 from interp.errors import InputError, unknown
 from interp.heads.matrices.factored import Factored
-from interp.heads.matrices.mlps import fold_mlp, folded_mlp, mlp_matrices
+from interp.heads.matrices.mlps import READING, WRITING, fold_mlp, folded_mlp, mlp_matrices
 from interp.heads.rotating import checked_offset, rotated
 from interp.heads.weights import HeadWeights, fold_norm, fold_written, folded_heads, normalises_queries
 from interp.hooks.head_names import Head, HeadLike, as_heads, as_layers, head_name
 
 CIRCUITS = ("OV", "QK")
+MATRICES = (*CIRCUITS, *READING, *WRITING)
 READS, WRITES, QUERY, KEY, NEURONS = "reads", "writes", "query", "key", "neurons"
 """What the rows or columns of a matrix stand for: all but neurons are directions of the stream."""
 _MLP = re.compile(r"^(?:m|mlp)\.?(\d+)$")
@@ -75,6 +76,11 @@ def key_place(offset: int) -> str:
     )
 
 
+def offset_words(offset: int | None) -> str:
+    """A sentence that begins with a space, for captions of what depends on the offset; nothing without rotation."""
+    return f" For {key_place(offset)}; another offset is another matrix." if offset else ""
+
+
 def as_parts(model: Any, given: Sequence[PartLike] | PartLike) -> list[Part]:
     """Heads and MLPs by name: "18.6", (18, 6), "m5", 5. Raises InputError for what the model does not have."""
     single = isinstance(given, str | int) or (isinstance(given, tuple) and len(given) == 2 and _are_numbers(given))
@@ -89,12 +95,12 @@ def _are_numbers(given: tuple[Any, ...]) -> bool:
 
 
 def _as_part(model: Any, item: PartLike) -> Part:
-    named = _MLP.match(item) if isinstance(item, str) else None
-    if isinstance(item, int) or named:
-        layer = int(named[1]) if named else item
-        as_layers(model, layer)  # type: ignore[arg-type]
-        mlp_matrices(model, layer)  # type: ignore[arg-type]
-        return layer  # type: ignore[return-value]
+    if isinstance(item, str) and (named := _MLP.match(item)):
+        item = int(named[1])
+    if isinstance(item, int):
+        as_layers(model, item)
+        mlp_matrices(model, item)
+        return item
     if isinstance(item, str) and not re.match(r"^a?\d+\.\d+$", item):
         raise InputError(f"{item!r} names no part; write '18.6' for head 6 of layer 18, or 'm5' for the MLP of layer 5")
     return as_heads(model, [item])[0]
@@ -117,12 +123,17 @@ def matrices_of(
             raise unknown("matrix of these parts", name, known)
     found = []
     for part in chosen:
-        names = having[part] if wanted is None else [name for name in CIRCUITS_AND_MLP if name in wanted]
-        found += [one_matrix(model, part, name, offset) for name in names if wanted is None or _has(part, name)]
-    return [matrix for matrix in found if matrix.matrix in (wanted or CIRCUITS_AND_MLP)]
+        names = having[part] if wanted is None else [name for name in MATRICES if name in wanted and _is_of(part, name)]
+        found += [one_matrix(model, part, name, offset) for name in names]
+    return found
 
 
-CIRCUITS_AND_MLP = (*CIRCUITS, "W_in", "W_gate", "W_out")
+def only_matrix(model: Any, part: PartLike, matrix: str, offset: int = 0) -> WeightMatrix:
+    """The one that is meant. Raises InputError for several parts, and as `matrices_of` does."""
+    chosen = matrices_of(model, part, matrix, offset)
+    if len(chosen) != 1:
+        raise InputError("give one head or MLP at a time")
+    return chosen[0]
 
 
 def _names(model: Any, part: Part) -> tuple[str, ...]:
@@ -131,7 +142,7 @@ def _names(model: Any, part: Part) -> tuple[str, ...]:
     return ("OV",) if normalises_queries(model) else CIRCUITS
 
 
-def _has(part: Part, name: str) -> bool:
+def _is_of(part: Part, name: str) -> bool:
     return (name in CIRCUITS) != isinstance(part, int)
 
 

@@ -20,9 +20,8 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interp.errors import InputError
-from interp.heads.matrices.factored import Singular
 from interp.heads.matrices.parts import NEURONS, PartLike, WeightMatrix, layer_of, matrices_of
-from interp.heads.matrices.vocabulary import POLES, DirectionsRead, Vocabulary
+from interp.heads.matrices.vocabulary import POLES, DirectionsRead, Vocabulary, both_ends
 from interp.heads.matrices.word_tables import words_of_direction, words_plot, words_values
 from interp.heads.rotating import checked_offset
 from interp.models import identity
@@ -122,13 +121,17 @@ class _Read:
 
 
 def _read(vocabulary: Vocabulary, matrix: WeightMatrix, n: int, top: int, by_chance: dict[str, _Chance]) -> _Read:
-    found = _signed(vocabulary, matrix, matrix.factored.singular(), n, top)
+    found = matrix.factored.singular()
     sides = {
-        side: (vocabulary.read(side, vectors.mT[:n].float(), top), by_chance[side])
+        side: vocabulary.read(side, vectors.mT[:n].float(), top)
         for side, vectors in ((matrix.rows, found.U), (matrix.columns, found.V))
         if side != NEURONS
     }
-    return _Read(found.S, float(found.S.pow(2).sum()), sides)
+    # (u, v) is as good as (-u, -v): of what is written, or read where nothing is, the words at + are to stand out more.
+    ends = sides[matrix.sides[-1]].concentration
+    against = ends[:, 0] < ends[:, 1]
+    told = {side: (read.turned(against), by_chance[side]) for side, read in sides.items()}
+    return _Read(found.S, float(found.S.pow(2).sum()), told)
 
 
 def _by_chance(
@@ -140,8 +143,7 @@ def _by_chance(
     for side in matrix.sides:
         drawn = torch.cat([twin.leading(side == matrix.rows, n) for twin in twins])
         read = vocabulary.read(side, drawn.float(), top)
-        first = DirectionsRead(*(getattr(read, name)[:2] for name in DirectionsRead.__dataclass_fields__))
-        found[side] = _Chance(*_of_ends(read), first)
+        found[side] = _Chance(*_of_ends(read), read.rows(slice(2)))
     return found
 
 
@@ -149,15 +151,6 @@ def _of_ends(read: DirectionsRead) -> tuple[Float[Tensor, " direction"], Float[T
     """Concentration of the end whose words stand out more, and the coherence of that end."""
     best = read.concentration.argmax(1, keepdim=True)
     return read.concentration.gather(1, best)[:, 0], read.coherence.gather(1, best)[:, 0]
-
-
-def _signed(vocabulary: Vocabulary, matrix: WeightMatrix, found: Singular, n: int, top: int) -> Singular:
-    """Turned so that of what is written (or read, where nothing is) the words at the end + stand out more."""
-    side, vectors = (matrix.columns, found.V) if matrix.columns != NEURONS else (matrix.rows, found.U)
-    ends = vocabulary.read(side, vectors.mT[:n].float(), top).concentration
-    signs = torch.ones_like(found.S)
-    signs[:n] = torch.where(ends[:, 0] >= ends[:, 1], 1.0, -1.0).to(signs)
-    return Singular(found.U * signs, found.S, found.V * signs)
 
 
 def _result(
@@ -188,7 +181,7 @@ def _result(
     }  # fmt: skip
     texts = {}
     for matrix, one in zip(matrices, read):
-        ends = {f"{i} {pole}": (i, k) for i in range(n) for k, pole in enumerate(POLES)}
+        ends = both_ends(n)
         control = {f"random {pole}": (0, k) for k, pole in enumerate(POLES)}
         words = {side: (own, ends) for side, (own, _) in one.sides.items()}
         chance = {side: (drawn.example, control) for side, (_, drawn) in one.sides.items()}

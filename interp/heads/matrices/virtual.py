@@ -22,11 +22,11 @@ from torch import Tensor
 from interp.errors import InputError, unknown
 from interp.heads.composition import KINDS
 from interp.heads.matrices.factored import Factored
-from interp.heads.matrices.parts import KEY, QUERY, READS, WRITES, key_place
+from interp.heads.matrices.parts import KEY, QUERY, READS, WRITES, offset_words
 from interp.heads.matrices.spectra import turned_at_random
 from interp.heads.matrices.token_pairs import largest_pairs, like_with_like
-from interp.heads.matrices.vocabulary import POLES, Vocabulary
-from interp.heads.matrices.word_tables import words_of_direction, words_values
+from interp.heads.matrices.vocabulary import Vocabulary, both_ends
+from interp.heads.matrices.word_tables import standing_plot, words_of_direction, words_values
 from interp.heads.rotating import checked_offset, rotated
 from interp.heads.weights import folded_heads
 from interp.hooks.head_names import Head, HeadLike, as_heads, head_name
@@ -163,9 +163,8 @@ def _words(
     vocabulary: Vocabulary, actual: Factored, sides: list[str], n: int, top: int
 ) -> tuple[dict[str, Values], dict[str, Any]]:
     found = actual.singular()
-    ends = {f"{i} {pole}": (i, k) for i in range(n) for k, pole in enumerate(POLES)}
     read = {
-        side: (vocabulary.read(side, vectors.mT[:n].float(), top), ends)
+        side: (vocabulary.read(side, vectors.mT[:n].float(), top), both_ends(n))
         for side, vectors in zip(sides, (found.U, found.V))
     }
     standing, words = words_values(vocabulary, [read])
@@ -180,7 +179,7 @@ def _pairs(vocabulary: Vocabulary, actual: Factored, sides: list[str], n_pairs: 
 
 
 def _plots(first: str, second: str, kind: str, offset: int | None) -> tuple[Plot, ...]:
-    where = f" For {key_place(offset)}; another offset is another matrix." if offset else ""
+    where = offset_words(offset)
     what = {
         "q": f"Where {first} attended to what is on the left, {second} queries for keys on the right",
         "k": f"Where {first} attended to what is on the left, {second} is attended to by queries on the right",
@@ -199,15 +198,10 @@ def _plots(first: str, second: str, kind: str, offset: int | None) -> tuple[Plot
             high="singular_value_high",
             options={"y_label": "singular value", "x_label": "direction"},
         ),
-        Plot(
-            "heatmap",
+        standing_plot(
             "standing",
-            x="word",
-            y="end",
+            "words",
             title=f"Words of the virtual weights, {first} to {second}",
             caption=f"{what}; the two ends (+ and −) of each singular direction, largest first.{where}",
-            caveat="Words are read with the embedding and the unembedding; what layers in between do to them is left "
-            "out.",
-            options={"cell_text": "words", "colour_label": "stands out (SD)", "colour_range": [3, 9]},
         ),
     )

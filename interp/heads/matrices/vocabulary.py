@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.errors import InputError
@@ -43,6 +43,20 @@ class DirectionsRead:
     ids: Int[Tensor, "direction pole rank"]
     concentration: Float[Tensor, "direction pole"]
     coherence: Float[Tensor, "direction pole"]
+
+    def rows(self, which: slice) -> DirectionsRead:
+        """Some of the directions."""
+        return DirectionsRead(*(field[which] for field in vars(self).values()))
+
+    def turned(self, which: Bool[Tensor, " direction"]) -> DirectionsRead:
+        """As if these directions pointed the other way: their poles are exchanged."""
+        pole = (which[:, None] ^ torch.tensor([False, True])).long()  # [direction, pole]
+        return DirectionsRead(*(field[torch.arange(len(pole))[:, None], pole] for field in vars(self).values()))
+
+
+def both_ends(n: int) -> dict[str, tuple[int, int]]:
+    """The ends of the first n directions by name, "0 +", "0 −", "1 +", ...: which direction, and which pole."""
+    return {f"{i} {pole}": (i, k) for i in range(n) for k, pole in enumerate(POLES)}
 
 
 class Vocabulary:

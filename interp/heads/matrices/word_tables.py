@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from interp.heads.matrices.parts import WeightMatrix, key_place
+from interp.heads.matrices.parts import WeightMatrix, offset_words
 from interp.heads.matrices.vocabulary import DirectionsRead, Vocabulary
 from interp.results import Axis, Plot, Values
 
@@ -50,17 +50,26 @@ def _places(group: Mapping[str, tuple[DirectionsRead, Ends]]) -> list[tuple[Dire
 
 def words_plot(matrix: WeightMatrix, offset: int | None) -> Plot:
     """The words of one matrix, whose values and texts bear its name."""
-    where = f" For {key_place(offset)}; another offset is another matrix." if offset else ""
-    return Plot(
-        "heatmap",
+    return standing_plot(
         matrix.name,
-        x="word",
-        y="end",
+        matrix.name,
         title=f"{matrix.name}: words of the singular directions",
         caption=f"{_SAID[matrix.matrix]}: the two ends (+ and −) of each singular direction, largest first, and of the "
-        f"first direction of a random matrix.{where if matrix.matrix == 'QK' else ''}",
+        f"first direction of a random matrix.{offset_words(offset) if matrix.matrix == 'QK' else ''}",
+    )
+
+
+def standing_plot(values: str, texts: str, *, title: str, caption: str) -> Plot:
+    """What `words_values` gives, kept under these names, as a table coloured by how far each word stands out."""
+    return Plot(
+        "heatmap",
+        values,
+        x="word",
+        y="end",
+        title=title,
+        caption=caption,
         caveat="Words are read with the embedding and the unembedding; what layers in between do to them is left out.",
-        options={"cell_text": matrix.name, "colour_label": "stands out (SD)", "colour_range": [3, 9]},
+        options={"cell_text": texts, "colour_label": "stands out (SD)", "colour_range": [3, 9]},
     )
 
 

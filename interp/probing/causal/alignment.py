@@ -23,7 +23,7 @@ from interp.errors import InputError
 from interp.hooks.sites import HEAD_KINDS
 from interp.models import identity
 from interp.probing.causal.alignment_plots import alignment_plots
-from interp.probing.causal.effects import Trials, share_at_least, stacked, with_intervals
+from interp.probing.causal.effects import CONTROLS, TEXT_DRAWS, Trials, share_at_least, stacked
 from interp.probing.causal.preparing import Prepared, Question, prepare
 from interp.probing.causal.stages import Edit
 from interp.probing.causal.subspace_search import Search, partners
@@ -32,11 +32,8 @@ from interp.results import Axis, Result, Values
 from interp.runs import progress, provenance
 
 LEARNT, MEANS, WHOLE = "learnt", "class means", "whole state"
-CONTROLS = ("same rank", "same rank and size")
 MORE_THAN_ALL = 0.1
 """Accuracy by which a subspace must exceed the whole state to be called an illusion."""
-TEXT_DRAWS = 5
-"""Random subspaces that are also tried on unrelated text, which costs more."""
 
 Interchange = Callable[[Tensor, Tensor], Tensor]
 """New states from those of bases and of sources."""
@@ -216,18 +213,13 @@ def _random(judge: _Judge, layer: int, basis: Float[Tensor, "feature direction"]
 def _collected(
     trials: Trials, real: list[dict[str, Tensor]], drawn: list[dict[str, Tensor]], layer: Axis
 ) -> dict[str, Values]:
-    units = {"accuracy": "share", "kept": "share", "effect": "logits"}
     axes = (Axis("subspace", (LEARNT, MEANS, WHOLE)), layer)
     values: dict[str, Values] = {}
     for name in real[0]:
-        groups = trials.text_groups if name.startswith("text") else trials.groups
-        each = stacked(real, name).movedim(1, 0)
-        values |= with_intervals(name, each, groups, axes, units.get(name, "nats"))
+        values |= trials.means(name, stacked(real, name).movedim(1, 0), axes)
     control = Axis("control", CONTROLS)
     for name in drawn[0]:
-        draws = stacked(drawn, name).movedim(1, 0)
-        draw = Axis("draw", tuple(range(draws.shape[-1])))
-        values[f"random_{name}"] = Values(draws, (control, layer, draw), units.get(name, "nats"))
+        values |= trials.drawn(name, stacked(drawn, name).movedim(1, 0), (control, layer))
     learnt = values["effect"].data[0].expand(len(CONTROLS), -1)
     p = share_at_least(learnt, values["random_effect"].data)
     return values | {"p": Values(p, (control, layer), "share")}

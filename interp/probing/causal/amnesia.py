@@ -20,18 +20,13 @@ from interp.errors import InputError
 from interp.models import identity
 from interp.probing.causal.affine import Eraser, as_long_as, random_basis
 from interp.probing.causal.curves import Curve, curve_plot
-from interp.probing.causal.effects import Trials, effect_words, share_at_least, stacked, with_intervals
+from interp.probing.causal.effects import CONTROLS, TEXT_DRAWS, Trials, effect_words, share_at_least, stacked
 from interp.probing.causal.erasing import MAX_RANK, METHODS, ErasureResult, accuracy_plot, check_methods, erased
 from interp.probing.causal.preparing import Question, prepare
 from interp.probing.causal.stages import Edit
 from interp.probing.labelled import LabelledTokens
 from interp.results import Axis, Plot, Values, interval_words, range_words
 from interp.runs import progress, provenance
-
-SAME_RANK, SAME_SIZE = "same rank", "same rank and size"
-CONTROLS = (SAME_RANK, SAME_SIZE)
-TEXT_DRAWS = 5
-"""Random draws that are also tried on unrelated text, which costs more."""
 
 
 class AmnesicResult(ErasureResult):
@@ -95,19 +90,14 @@ def _effects(trials: Trials, erasers: dict[str, list[Eraser]], n_random: int) ->
     axes = (Axis("method", tuple(erasers)), Axis("layer", trials.prepared.layers))
     values: dict[str, Values] = {}
     for name in real[0]:
-        groups = trials.text_groups if name.startswith("text") else trials.groups
-        unit = "share" if name == "right" else trials.effect_unit if name == "effect" else "nats"
         each = stacked(real, name).unflatten(0, shape)
-        values |= with_intervals(name, each, groups, axes, unit)
+        values |= trials.means(name, each, axes)
         if name == "effect":
-            examples = Axis("example", tuple(range(each.shape[-1])))
-            values["effect_each"] = Values(each, (*axes, examples), unit)
+            values |= trials.each_effect(each, axes)
     control = Axis("control", CONTROLS)
     for name in drawn[0]:
         draws = stacked(drawn, name).unflatten(0, shape).movedim(2, 0)  # [control, method, layer, draw]
-        draw = Axis("draw", tuple(range(draws.shape[-1])))
-        unit = trials.effect_unit if name == "effect" else "nats"
-        values[f"random_{name}"] = Values(draws, (control, *axes, draw), unit)
+        values |= trials.drawn(name, draws, (control, *axes))
     p = share_at_least(values["effect"].data.expand(len(CONTROLS), -1, -1), values["random_effect"].data)
     return values | {"p": Values(p, (control, *axes), "share")}
 
@@ -169,7 +159,7 @@ def _plots(trials: Trials, values: dict[str, Values], methods: Sequence[str], n_
                 f"curves: effect of {method}",
                 _curves(values, method, "effect", name),
                 layer,
-                trials.effect_unit,
+                trials.unit("effect"),
                 title=f"{task}: effect of {name} at {trials.prepared.position!r} on behaviour",
                 caption=(
                     f"{effect} when {what} at one token; {over}; "

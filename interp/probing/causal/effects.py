@@ -17,6 +17,11 @@ from interp.probing.scoring import mean_and_interval
 from interp.probing.splitting import numbered
 from interp.results import Axis, Values
 
+CONTROLS = ("same rank", "same rank and size")
+"""Random subspaces of as many dimensions: as they are, and made to move each state as far."""
+TEXT_DRAWS = 5
+"""Draws of a random control that are also tried on unrelated text, which costs more."""
+SHARES = ("right", "turned", "accuracy", "kept")
 HALF = 0.5
 """Below this share of right answers by the unchanged model, a change of its answers says little."""
 
@@ -39,7 +44,7 @@ class Trials:
         self.task = self.prepared.stage(self.prepared.test)
         self.text, self.text_name = self.prepared.text(self.task.places)
         self.labels = self.prepared.data.labels[self.prepared.test]
-        self.groups = numbered([str(group) for group in self.prepared.groups[self.prepared.test].tolist()])
+        self.groups = numbered(self.prepared.groups[self.prepared.test].tolist())
         self.text_groups = self.text.places.groups
         answers = self.prepared.answers
         self.margin = (
@@ -92,10 +97,26 @@ class Trials:
         after = logits.float().log_softmax(-1).gather(1, following)[:, 0]
         return {"text_kl": _kl(self.text.log_probs, logits), "text_loss": (before - after).cpu()}
 
-    @property
-    def effect_unit(self) -> str:
-        """In what `effect` is measured."""
-        return "nats" if self.margin is None else "logits"
+    def unit(self, name: str) -> str:
+        """In what a quantity is measured."""
+        if name in SHARES:
+            return "share"
+        return "logits" if name == "effect" and self.margin is not None else "nats"
+
+    def means(self, name: str, each: Float[Tensor, "*setting place"], axes: tuple[Axis, ...]) -> dict[str, Values]:
+        """A quantity of every example or text as its mean with an interval; what "text" begins is of texts."""
+        groups = self.text_groups if name.startswith("text") else self.groups
+        return with_intervals(name, each, groups, axes, self.unit(name))
+
+    def each_effect(self, each: Float[Tensor, "*setting place"], axes: tuple[Axis, ...]) -> dict[str, Values]:
+        """The effect on every example, as effect_each."""
+        examples = Axis("example", tuple(range(each.shape[-1])))
+        return {"effect_each": Values(each, (*axes, examples), self.unit("effect"))}
+
+    def drawn(self, name: str, draws: Float[Tensor, "*setting draw"], axes: tuple[Axis, ...]) -> dict[str, Values]:
+        """Mean effects of random controls, as random_NAME."""
+        draw = Axis("draw", tuple(range(draws.shape[-1])))
+        return {f"random_{name}": Values(draws, (*axes, draw), self.unit(name))}
 
     @property
     def notes(self) -> list[str]:

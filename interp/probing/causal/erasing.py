@@ -129,7 +129,7 @@ def fit_erasers(prepared: Prepared, method: str, max_rank: int) -> list[Eraser]:
     x, labels = prepared.x[:, prepared.fitted], prepared.data.labels[prepared.fitted]
     if method == "leace":
         return [fit_leace(rows, labels, prepared.n_classes) for rows in x]
-    groups = numbered([str(group) for group in prepared.groups[prepared.fitted].tolist()])
+    groups = numbered(prepared.groups[prepared.fitted].tolist())
     watched = grouped_folds(labels, groups, 4, prepared.question.seed) == 0
     return fit_nullspaces(x, labels, ~watched, prepared.n_classes, max_rank)
 
@@ -173,7 +173,7 @@ def _accuracies(prepared: Prepared, erasers: dict[str, list[Eraser]], probe: str
         probe,
         prepared.question.seed,
     )
-    groups = numbered([str(group) for group in prepared.groups[~prepared.fitted].tolist()])
+    groups = numbered(prepared.groups[~prepared.fitted].tolist())
     axes = (Axis("erased", (BEFORE, *erasers)), Axis("layer", prepared.layers))
     return with_intervals(f"accuracy {probe}", right.float().unflatten(0, (len(found), -1)), groups, axes, "share")
 

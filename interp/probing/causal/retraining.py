@@ -34,7 +34,7 @@ def retrained(
     coordinates = decorrelate(x, fitted.to(x.device))
     rows = coordinates.of(x[:, fitted])
     learnt = labels[fitted]
-    within = numbered([str(group) for group in groups[fitted].tolist()])
+    within = numbered(groups[fitted].tolist())
     inner = grouped_folds(learnt, within, 2, seed)
     folds = torch.zeros_like(labels)
     folds[fitted] = inner

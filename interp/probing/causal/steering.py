@@ -22,7 +22,7 @@ from interp.hooks.selecting import Positions
 from interp.hooks.sites import Site
 from interp.models import identity
 from interp.probing.causal.affine import random_basis
-from interp.probing.causal.effects import Trials, share_at_least, stacked, with_intervals
+from interp.probing.causal.effects import TEXT_DRAWS, Trials, share_at_least, stacked
 from interp.probing.causal.preparing import Prepared, Question, prepare
 from interp.probing.causal.stages import Edit
 from interp.probing.causal.steering_plots import steering_plots
@@ -38,8 +38,6 @@ STRENGTHS = (-1.0, 0.5, 1.0, 2.0, 4.0)
 PROBES = ("mean_difference", "logistic")
 L2 = 0.01
 """Penalty of the logistic probe whose direction is used."""
-TEXT_DRAWS = 5
-"""Random directions that are also tried on unrelated text, which costs more."""
 
 
 class SteeringResult(Result):
@@ -188,19 +186,12 @@ def _collected(
 ) -> dict[str, Values]:
     values: dict[str, Values] = {}
     for name in real[0]:
-        groups = trials.text_groups if name.startswith("text") else trials.groups
         each = stacked(real, name).unflatten(0, shape)
-        if name == "right":
-            values |= with_intervals("turned", 1 - each, groups, axes, "share")
-            continue
-        unit = trials.effect_unit if name == "effect" else "nats"
-        values |= with_intervals(name, each, groups, axes, unit)
+        values |= trials.means("turned", 1 - each, axes) if name == "right" else trials.means(name, each, axes)
         if name == "effect":
-            values["effect_each"] = Values(each, (*axes, Axis("example", tuple(range(each.shape[-1])))), unit)
+            values |= trials.each_effect(each, axes)
     for name in ("effect", "text_kl", "text_loss"):
         means = [[float(one[name].mean()) for one in draws if name in one] for draws in drawn]
-        data = torch.tensor(means).reshape(*shape, -1)
-        unit = trials.effect_unit if name == "effect" else "nats"
-        values[f"random_{name}"] = Values(data, (*axes, Axis("draw", tuple(range(data.shape[-1])))), unit)
+        values |= trials.drawn(name, torch.tensor(means).reshape(*shape, -1), axes)
     p = share_at_least(values["effect"].data, values["random_effect"].data)
     return values | {"p": Values(p, axes, "share")}

@@ -12,8 +12,8 @@ import interp
 from interp import results
 from interp.errors import InputError
 from interp.probing import Answers, align, amnesic, erase, labelled_tokens, steer_along
-from interp.probing.causal.alignment import CONTROLS, LEARNT, MEANS, WHOLE
-from interp.probing.causal.effects import share_at_least
+from interp.probing.causal.alignment import LEARNT, MEANS, WHOLE
+from interp.probing.causal.effects import CONTROLS, share_at_least
 from interp.probing.causal.subspace_search import partners
 from tests.probing.causal.used_and_unused import ANSWERS, GAIN, MARGIN, examples, model
 from tests.probing.planted import embedding_side

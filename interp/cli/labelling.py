@@ -1,0 +1,23 @@
+"""Labelled examples on the command line: a task of the house, or a file of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from interp import probing
+from interp.cli.answering import Answer
+from interp.probing import LabelledTokens
+
+
+def chosen_examples(
+    answer: Answer, task: str, data: str | None, *, n: int, classes: Sequence[str], seed: int, bos: bool
+) -> LabelledTokens:
+    """The examples of a task, or all of the file `data`, of some classes only; says how many there are."""
+    if data:
+        found = probing.from_jsonl(answer.model, data, prepend_bos=bos)
+    else:
+        found = probing.dataset(answer.model, task, n=n, seed=seed, prepend_bos=bos)
+    found = found.only(classes) if classes else found
+    counts = ", ".join(f"{name} {count}" for name, count in found.counts().items())
+    answer.say(f"{len(found)} examples in {len(set(found.groups))} {found.group_is}s: {counts}")
+    return found
