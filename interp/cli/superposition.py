@@ -40,14 +40,15 @@ from interp.viz import Report
 
 Study = Literal["all", "sweep", "phase", "geometry", "correlated", "privileged", "computation"]
 TITLE = "Toy models of superposition"
-SIZED = ("n_features", "n_hidden", "sparsity", "importance")
+PLAIN = ("n_features", "n_hidden", "sparsity", "importance")
+SIZED = (*PLAIN, "group_size")
 TAKES = {
-    "sweep": SIZED,
+    "sweep": PLAIN,
     "phase": (),
     "geometry": ("n_features", "n_hidden", "sparsity"),
-    "correlated": ("n_features", "n_hidden", "sparsity"),
-    "privileged": SIZED,
-    "computation": SIZED,
+    "correlated": ("n_features", "n_hidden", "group_size", "sparsity"),
+    "privileged": PLAIN,
+    "computation": PLAIN,
 }
 """Which options decide what a study trains."""
 
@@ -66,6 +67,8 @@ class Config:
     """Hidden dimensions, or neurons."""
     sparsity: Several[float] = ()
     """Shares of inputs without a feature, from 0 to below 1."""
+    group_size: Maybe[int] = None
+    """Neighbouring features that come together, or exclude each other; --study correlated."""
     importance: Maybe[float] = None
     """Each feature weighs so many times the one before it in the loss."""
     n_seeds: Maybe[int] = None
@@ -80,6 +83,12 @@ class Config:
     """The directory under which run directories are made, OUT/superposition/<time>-<hash of the settings>/."""
     fresh: bool = False
     """Start a run of its own, even where an interrupted one of the same settings could go on."""
+
+
+SETS = {"n_features": 20, "n_hidden": 10, "group_size": 10, "sparsity": [0.9, 0.95, 0.99]}
+"""The paper's two sets of ten features in ten dimensions; ten that exclude each other need S of 0.9 or more."""
+BESIDE = ("first_figure", "shapes", "correlated_sets")
+"""Steps that show a second size beside a study's own."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +168,14 @@ STEPS = {
         {"n_seeds": 8, "sparsity": [0.6, 0.8, 0.9]},
         {"n_seeds": 32, "n_steps": 4000},
     ),
+    "correlated_sets": Step(
+        "correlated",
+        "Two sets of ten features",
+        "Features that come together keep a basis nearly at right angles; the two sets share the dimensions.",
+        superposition.correlated_features,
+        SETS | {"n_seeds": 3, "n_steps": 1000, "batch_size": 512},
+        SETS | {"n_seeds": 10, "n_steps": 10_000},
+    ),
     "privileged": Step(
         "privileged",
         "A privileged basis",
@@ -210,7 +227,9 @@ def _chosen(config: Config) -> dict[str, Step]:
             raise InputError(f"--{name.replace('_', '-')} needs a --study that takes it: {having}")
     steps = {name: step for name, step in STEPS.items() if config.study in ("all", step.study)}
     if given:  # a size of the user's own replaces the ones that a study shows side by side
-        steps = {name: step for name, step in steps.items() if name not in ("first_figure", "shapes")}
+        steps = {
+            name: step for name, step in steps.items() if name not in ("first_figure", "shapes", "correlated_sets")
+        }
     return steps
 
 

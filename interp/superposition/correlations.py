@@ -39,8 +39,8 @@ CLOSE = 0.2
 class CorrelatedFeatures(Result):
     """within, between [together, sparsity, seed]: mean cosine of the vectors of two features of one group, and mean
     |cosine| of features of two groups. mean, low, high: of within, over seeds. best_within [together, sparsity]: within
-    of the model with the least loss. best_gram [together, sparsity, feature, other_feature]: its WᵀW. vectors [panel,
-    feature, coordinate]: its feature vectors, for two dimensions.
+    of the model with the least loss. best_gram [panel, feature, other_feature]: its WᵀW. vectors [panel, feature,
+    coordinate]: its feature vectors, for two dimensions. A panel is a kind of features at a sparsity.
     """
 
     kind: ClassVar[str] = "superposition_correlated_features"
@@ -58,7 +58,15 @@ class CorrelatedFeatures(Result):
                 f"Features that are {kind}: in the model of least loss two of one group have a cosine of {told}; "
                 f"{agree:.0%} of all starts come within {CLOSE} of that."
             )
-        return notes
+        return [*notes, self._overlap_of_groups()]
+
+    def _overlap_of_groups(self) -> str:
+        between = self.values["between"]
+        kinds, given = (axis.labels for axis in between.axes[:2])
+        means = zip(kinds, between.data.mean(2).tolist())
+        told = "; ".join(f"{kind} {', '.join(f'{one:.2f}' for one in row)}" for kind, row in means)
+        where = f"S = {', '.join(map(str, given))}"
+        return f"|cosine| of two features of different groups, in the mean over all starts, at {where}: {told}."
 
     def table(self) -> pd.DataFrame:
         """A row for each kind of features and sparsity."""
@@ -70,7 +78,7 @@ class CorrelatedFeatures(Result):
                 "features": [kinds[i] for i, _ in rows],
                 "S": [given[j] for _, j in rows],
                 "cosine in a group": [float(within.data[i, j].mean()) for i, j in rows],
-                "least loss": [float(self.values["best_within"].data[i, j]) for i, j in rows],
+                "best start": [float(self.values["best_within"].data[i, j]) for i, j in rows],
                 "|cosine| between": [float(between.data[i, j].mean()) for i, j in rows],
             }
         )
@@ -134,12 +142,12 @@ def _values(
     made = {"within": within, "between": Values(between, axes, "|cosine|"), "loss": Values(loss, axes, "expected loss")}
     made |= mean_with_interval(within, over="seed")
     made["best_within"] = Values(best_of(loss, inside), axes[:2], "cosine")
-    made["best_gram"] = Values(gram(best), (*axes[:2], feature, numbered("other_feature", n_features)), "WᵀW")
     made["W"] = Values(matrix, (*axes, numbered("hidden", n_hidden), feature))
+    panel = Axis("panel", tuple(f"{kind}, S = {one}" for kind in axes[0].labels for one in axes[1].labels))
+    best = best.flatten(0, 1)
+    made["best_gram"] = Values(gram(best), (panel, feature, numbered("other_feature", n_features)), "WᵀW")
     if n_hidden == 2:
-        panels = tuple(f"{kind}, S = {one}" for kind in axes[0].labels for one in axes[1].labels)
-        data = best.mT.flatten(0, 1)
-        made["vectors"] = Values(data, (Axis("panel", panels), feature, Axis("coordinate", ("h₁", "h₂"))))
+        made["vectors"] = Values(best.mT, (panel, feature, Axis("coordinate", ("h₁", "h₂"))))
     return made
 
 
@@ -167,7 +175,7 @@ def _plots(n: int, m: int, group_size: int, n_seeds: int, n_given: int) -> tuple
         options={"zero_line": True, "y_range": [-1.05, 1.05], "x_label": "sparsity S"},
     )
     if m != 2:
-        return (curve,)
+        return (_gram_plot(groups, group_size, n_seeds, n_given), curve)
     drawn = Plot(
         "vectors",
         "vectors",
@@ -179,3 +187,18 @@ def _plots(n: int, m: int, group_size: int, n_seeds: int, n_given: int) -> tuple
         options={"families": {str(i): f"group {i // group_size}" for i in range(n)}, "across": n_given},
     )
     return (drawn, curve)
+
+
+def _gram_plot(groups: str, group_size: int, n_seeds: int, n_given: int) -> Plot:
+    return Plot(
+        "heatmap",
+        "best_gram",
+        x="other_feature",
+        y="feature",
+        series="panel",
+        title=f"WᵀW, {groups}",
+        caption=f"WᵀW of the start with the least loss of {n_seeds}; {group_size} neighbouring features are a group. "
+        "Blocks that are 0 beside the diagonal are local bases at right angles; what is left overlaps with other "
+        f'groups. Compare with {PAPER}, "Local, almost-orthogonal bases".',
+        options={"zero_centred": True, "square": True, "colour_limit": 1.0, "across": n_given},
+    )

@@ -38,7 +38,7 @@ def heatmap(result: Result, plot: Plot) -> Any:
     Options: zero_centred (diverging colours, as far on one side of 0 as on the other), colour_label, colour_range
     (low, high), colour_limit (the |value| beyond which all colours are the same), origin ("upper" or "lower": where the
     first row is), cell_text (name of an entry of `result.texts` with a string per cell, drawn inside the cells), square
-    (cells as high as wide), x_label, y_label.
+    (cells as high as wide), across (facets in a row), x_label, y_label.
     """
     shown = arrange(result, plot, [plot.series, plot.y, plot.x] if plot.series else [plot.y, plot.x])
     if not plot.series:
@@ -66,7 +66,7 @@ def _one_facet(shown: Arranged) -> Arranged:
 
 def _grid(shown: Arranged, plot: Plot, written: bool) -> _Grid:
     n_facets, n_rows, n_columns = shown.data.shape
-    across = _columns(n_facets, n_columns)
+    across = plot.options.get("across") or _columns(n_facets, n_columns)
     cell_width = (theme.FIGURE_WIDTH - 170 - 26 * (across - 1)) / across / n_columns
     height = _panel_height(n_rows, cell_width, n_facets, bool(plot.options.get("square")), written)
     # The name of the rows stands beside them and must not reach into the title of a figure of one row.

@@ -104,6 +104,20 @@ def test_what_comes_together_lies_at_right_angles_and_what_excludes_itself_oppos
     same_when_stored(found, tmp_path)
 
 
+def test_a_set_that_comes_together_keeps_a_basis_at_right_angles(tmp_path: Path) -> None:
+    found = superposition.correlated_features(8, 4, group_size=4, sparsity=0.95, n_seeds=2, n_steps=600, **FAST)
+    within = found.values["within"].data[:, 0].abs().amax(-1)
+    between = found.values["between"].data[:, 0].mean(-1)
+    independent, correlated, anticorrelated = range(3)
+    assert within[correlated] < 0.1
+    assert between[correlated] > 0.25  # eight in four dimensions: what does not overlap within, overlaps between
+    assert between[anticorrelated] < 0.1  # opposite pairs of one group, at right angles to all others
+    blocks = found.values["best_gram"].sel(panel="correlated, S = 0.95").data[:4, :4]
+    assert torch.allclose(blocks, torch.eye(4), atol=0.15)
+    assert "anticorrelated 0.0" in found.notes[-1]
+    same_when_stored(found, tmp_path)
+
+
 def test_neurons_stand_for_features_only_behind_a_relu(tmp_path: Path) -> None:
     found = superposition.privileged_basis(8, 4, sparsity=0.4, n_seeds=5, n_steps=700, **FAST)
     assert isinstance(found, PrivilegedBasis)
