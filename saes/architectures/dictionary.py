@@ -154,7 +154,8 @@ class Dictionary(nn.Module):
         """What latents are compared by: h, times the length of their directions where that is learned."""
         if self.config.decoder_norm != "free":
             return pre_activations
-        return pre_activations * self.decoder.detach().norm(dim=1)
+        # Lengths in h's own precision: with float32 ones a product in bfloat16 would be copied whole.
+        return pre_activations * self.decoder.detach().norm(dim=1).to(pre_activations.dtype)
 
     @torch.no_grad()
     def fold(self) -> Dictionary:

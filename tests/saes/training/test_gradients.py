@@ -122,7 +122,7 @@ def test_the_pre_activation_loss_equals_autograds() -> None:
         torch.testing.assert_close(got, wanted, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("config", all_configs()[:7], ids=name_of)
+@pytest.mark.parametrize("config", [config for config in all_configs() if config.apply_b_dec_to_input], ids=name_of)
 def test_bfloat16_products_change_gradients_by_their_rounding_only(config: DictionaryConfig) -> None:
     d, x = made(config), batch()
     exact = Engine(d, plan=Plan(max_density=1.0)).pass_through(x)[1]
@@ -130,3 +130,13 @@ def test_bfloat16_products_change_gradients_by_their_rounding_only(config: Dicti
     for name, gradient in vars(exact.gradients).items():
         if gradient is not None and name != "threshold":
             assert torch.cosine_similarity(gradient.flatten(), getattr(rounded.gradients, name).flatten(), 0) > 0.98
+
+
+@pytest.mark.parametrize("config", [kind(D_IN, D_SAE, k=5, decoder_norm="free") for kind in (TopK, BatchTopK)])
+def test_latents_compete_in_the_precision_of_h(config: DictionaryConfig) -> None:
+    d = made(config).requires_grad_(False)
+    d.decoder.mul_(torch.linspace(0.5, 2, D_SAE)[:, None])
+    h = d.pre_activations(batch())
+    exact, coarse = d.competing(h), d.competing(h.bfloat16())
+    assert coarse.dtype == torch.bfloat16
+    torch.testing.assert_close(coarse.float(), exact, rtol=2**-6, atol=0)
