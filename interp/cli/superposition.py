@@ -8,6 +8,7 @@ Try:
     interp superposition --study computation --sparsity 0 0.9 0.99
 
     sweep        more features as sparsity grows; linear and ReLU models
+    importance   how fast features lose importance
     phase        importance x sparsity, beside closed forms
     geometry     plateaus of dimensions per feature, and polytopes
     correlated   features that come together, or exclude each other
@@ -20,7 +21,7 @@ last finished step.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -38,12 +39,13 @@ from interp.results import Result
 from interp.runs import Run, open_run
 from interp.viz import Report
 
-Study = Literal["all", "sweep", "phase", "geometry", "correlated", "privileged", "computation"]
+Study = Literal["all", "sweep", "importance", "phase", "geometry", "correlated", "privileged", "computation"]
 TITLE = "Toy models of superposition"
 PLAIN = ("n_features", "n_hidden", "sparsity", "importance")
 SIZED = (*PLAIN, "group_size")
 TAKES = {
     "sweep": PLAIN,
+    "importance": PLAIN,
     "phase": (),
     "geometry": ("n_features", "n_hidden", "sparsity"),
     "correlated": ("n_features", "n_hidden", "group_size", "sparsity"),
@@ -69,8 +71,8 @@ class Config:
     """Shares of inputs without a feature, from 0 to below 1."""
     group_size: Maybe[int] = None
     """Neighbouring features that come together, or exclude each other; --study correlated."""
-    importance: Maybe[float] = None
-    """Each feature weighs so many times the one before it in the loss."""
+    importance: Several[float] = ()
+    """Each feature weighs so many times the one before it in the loss; several with --study importance."""
     n_seeds: Maybe[int] = None
     """Models of each setting, from different starts and, except in phase, on different inputs."""
     n_steps: Maybe[int] = None
@@ -85,6 +87,8 @@ class Config:
     """Start a run of its own, even where an interrupted one of the same settings could go on."""
 
 
+SINGLE = {"sweep": "importance", "importance": "sparsity", "privileged": "importance", "computation": "importance"}
+"""What a study holds fixed, so that there is only one of it."""
 SETS = {"n_features": 20, "n_hidden": 10, "group_size": 10, "sparsity": [0.9, 0.95, 0.99]}
 """The paper's two sets of ten features in ten dimensions; ten that exclude each other need S of 0.9 or more."""
 BESIDE = ("first_figure", "shapes", "correlated_sets")
@@ -127,6 +131,14 @@ STEPS = {
         superposition.train,
         {"model": "linear", "n_steps": 2000},
         {"model": "linear", "n_features": 80, "n_hidden": 20, "importance": 0.9, "n_steps": 10_000},
+    ),
+    "importance": Step(
+        "importance",
+        "The ReLU output model by importance",
+        "The faster importance falls from feature to feature, the fewer features are worth their interference.",
+        superposition.importance_sweep,
+        {},
+        {"n_features": 80, "n_hidden": 20, "n_steps": 10_000, "batch_size": 512},
     ),
     "phase_2_1": Step(
         "phase",
@@ -200,11 +212,12 @@ def main(config: Config, console: Console | None = None) -> int:
     console = console or Console()
     resolve_device(config.device)
     steps = _chosen(config)
+    options = {name: _options(step, config) for name, step in steps.items()}
     settings = {name: value for name, value in asdict(config).items() if name not in NOT_SETTINGS}
     shown: dict[str, pd.DataFrame] = {}
     with open_run("superposition", settings, root=config.out, resume=not config.fresh) as run:
         for name, step in steps.items():
-            found: Any = run.step(name, partial(step.compute, **_options(step, config)))
+            found: Any = run.step(name, partial(step.compute, **options[name]))
             shown[name] = found.table()
             console.print(Text(step.title, style="bold"), soft_wrap=True)
             console.print(as_table(shown[name]))
@@ -236,7 +249,18 @@ def _chosen(config: Config) -> dict[str, Step]:
 def _options(step: Step, config: Config) -> dict[str, Any]:
     """What a step is computed with: its own size, changed where the user said so."""
     own = step.paper if config.size == "paper" else step.quick
-    return {**own, **_told(config), "seed": config.seed, "device": config.device}
+    told = _told(config)
+    if (single := SINGLE.get(step.study)) in told:
+        told[single] = _only(told[single], single)
+    return {**own, **told, "seed": config.seed, "device": config.device}
+
+
+def _only(given: Sequence[float], name: str) -> float:
+    """The one number there may be of what a study holds fixed."""
+    if len(given) > 1:
+        having = {"importance": "importance", "sparsity": "sweep"}[name]
+        raise InputError(f"give one {name}; several are what --study {having} is for")
+    return given[0]
 
 
 def _told(config: Config) -> dict[str, Any]:

@@ -29,6 +29,7 @@ _NAMES = {
     "dimensions_per_feature": "feature_vectors",
     "feature_geometry": "plateaus",
     "gram": "feature_vectors",
+    "importance_sweep": "toy_models",
     "interference": "feature_vectors",
     "phase_diagram": "phases",
     "polytopes": "polytope_groups",

@@ -30,9 +30,18 @@ def sparsities(sparsity: float | Sequence[float]) -> list[float]:
                 f"a sparsity is the share of inputs without a feature, from 0 to below 1, not {one:g}"
                 + ("; at 1 no feature is ever there" if one == 1 else "")
             )
+    return numbers_once("sparsity", given)
+
+
+def numbers_once(name: str, given: Sequence[float]) -> list[float]:
+    """The settings of a sweep as a list. Raises InputError for none, or where two would have the same label."""
+    if not given:
+        raise InputError(f"no {name} was given to sweep over")
     if len({f"{one:g}" for one in given}) < len(given):
-        raise InputError(f"a sparsity is given twice: {', '.join(f'{one:g}' for one in given)}")
-    return given
+        raise InputError(
+            f"{'an' if name[0] in 'aeiou' else 'a'} {name} is given twice: {', '.join(f'{one:g}' for one in given)}"
+        )
+    return [float(one) for one in given]
 
 
 def sparsity_axis(given: Sequence[float]) -> Axis:

@@ -173,7 +173,7 @@ def _plots(n_hidden: int, n_seeds: int, base: Float[Tensor, " setting"]) -> tupl
                 title="Loss against that of dedicated neurons",
                 caption=f"Expected loss over that of two neurons for each of the {n_hidden // 2} most important "
                 f"features and none for the others, {interval_words(n_seeds, 'seeds')}; below 1 computing in "
-                "superposition pays.",
+                "superposition pays. Single starts differ much: the sentences quote the best one, this is their mean.",
                 options={"references": {"dedicated": 1.0}, "x_label": "sparsity S", "y_label": "ratio of losses"},
             )
         )

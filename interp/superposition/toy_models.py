@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.errors import InputError
 from interp.models import resolve_device
 from interp.results import Axis, Plot, Result, Values, mean_with_interval
 from interp.superposition import closed_forms
@@ -23,6 +24,7 @@ from interp.superposition.asking import (
     densities,
     importances,
     numbered,
+    numbers_once,
     schedule_of,
     seeds_from,
     source_of,
@@ -34,12 +36,16 @@ from interp.superposition.optimising import Schedule, Trained, optimise
 from interp.superposition.polytope_groups import REPRESENTED, shape_of
 from interp.superposition.sampling import Draws
 
+SYMBOLS = {"sparsity": "S", "importance": "I"}
+"""What models of one result differ in, and the letter for it."""
 FAINT = 0.1
 """Features of a smaller squared length are too faint for what they share to be shown."""
 
 
 class ToyModels(Result):
-    """loss [sparsity, seed]: expected loss on fresh inputs. best_gram [sparsity, feature, other_feature], best_norm,
+    """Of one importance and several sparsities, or the other way round; the first axis says which.
+
+    loss [sparsity, seed]: expected loss on fresh inputs. best_gram [sparsity, feature, other_feature], best_norm,
     best_interference [sparsity, feature]: WᵀW, ‖Wᵢ‖ and Σ (Ŵᵢ·Wⱼ)² of the model with the least loss.
     dimensionality, error [sparsity, seed, feature]: of every model. represented [sparsity, seed]: features of squared
     length 0.25 or more; represented_mean, _low, _high over seeds. W [sparsity, seed, hidden, feature], bias. optimum
@@ -48,28 +54,34 @@ class ToyModels(Result):
 
     kind: ClassVar[str] = "superposition_toy_models"
 
-    def weights(self, sparsity: float, seed: int | None = None) -> Float[Tensor, "hidden feature"]:
-        """W of one model: the one with the least loss, or that of a seed."""
-        matrices = self.values["W"].sel(sparsity=f"{sparsity:g}")
-        losses = self.values["loss"].sel(sparsity=f"{sparsity:g}").data
+    def weights(
+        self, sparsity: float | None = None, seed: int | None = None, *, importance: float | None = None
+    ) -> Float[Tensor, "hidden feature"]:
+        """W of one model: the one with the least loss, or that of a seed. Give what the models differ in."""
+        over = self.values["loss"].axes[0].name
+        setting = {"sparsity": sparsity, "importance": importance}[over]
+        if setting is None:
+            raise InputError(f"these models differ in {over}; give the {over} of one")
+        at = {over: f"{setting:g}"}
+        matrices, losses = self.values["W"].sel(**at), self.values["loss"].sel(**at).data
         return matrices.data[int(losses.argmin())] if seed is None else matrices.sel(seed=seed).data
 
     @property
     def notes(self) -> list[str]:
         """What was found, a sentence."""
-        counts, given = self.values["represented"].data, self.values["loss"].axis("sparsity").labels
-        told = ", ".join(f"{_range_of(row)} at S = {one}" for row, one in zip(counts, given))
+        counts, over = self.values["represented"].data, self.values["loss"].axes[0]
+        told = ", ".join(f"{_range_of(row)} at {SYMBOLS[over.name]} = {one}" for row, one in zip(counts, over.labels))
         n, m = self.settings["n_features"], self.settings["n_hidden"]
         return [f"Of {n} features in {m} dimensions are represented: {told}."]
 
     def table(self) -> pd.DataFrame:
-        """A row a sparsity: losses, features represented, and the shapes their vectors form in the best model."""
+        """A row a setting: losses, features represented, and the shapes their vectors form in the best model."""
         loss, counts = self.values["loss"].data, self.values["represented"].data
-        names = self.values["loss"].axis("sparsity").labels
+        over = self.values["loss"].axes[0]
         best = best_of(loss, self.values["W"].data)
         return pd.DataFrame(
             {
-                "S": names,
+                SYMBOLS[over.name]: over.labels,
                 "best loss": loss.amin(1).tolist(),
                 "worst": loss.amax(1).tolist(),
                 "best linear": self.values["optimum"].data.tolist(),
@@ -106,24 +118,74 @@ def train(
     model comes out the same whatever else is trained beside it. Raises InputError for values out of range. After
     Elhage et al. 2022, "Demonstrating Superposition".
     """
-    started = datetime.now(UTC)
     check_sizes(n_features, n_hidden)
-    where, seeds, given = resolve_device(device), seeds_from(n_seeds, seed), sparsities(sparsity)
-    settings = schedule_of(schedule, Schedule())
+    given, where = sparsities(sparsity), resolve_device(device)
     density = densities(given, where)
     of_features = importances(importance, n_features, density)
-    kind = architecture(model, tied=True)
-    source = Draws(density, n_features, together, group_size)
-    found = optimise(kind, source, of_features, n_hidden, seeds, settings, f"{model} models")
-    axes = (sparsity_axis(given), Axis("seed", seeds))
-    optimum = closed_forms.linear_optimum(of_features, density, n_hidden)
+    asked = {"sparsity": given, "importance": of_features[0].tolist()}
+    models = _Models(model, n_features, n_hidden, together, group_size, seeds_from(n_seeds, seed))
+    return _trained(models, sparsity_axis(given), density, of_features, schedule_of(schedule, Schedule()), asked)
+
+
+def importance_sweep(
+    importance: Sequence[float] = (0.4, 0.6, 0.7, 0.8, 0.9, 1.0),
+    n_features: int = 20,
+    n_hidden: int = 5,
+    *,
+    sparsity: float = 0.9,
+    model: str = "relu",
+    n_seeds: int = 5,
+    seed: int = 0,
+    device: str = "auto",
+    **schedule: Any,
+) -> ToyModels:
+    """Train toy models of one sparsity that differ in how fast importance falls from feature to feature.
+
+    importance: numbers I; feature i weighs Iⁱ in the loss (1: all alike). The rest as in `train`. Raises InputError for
+    values out of range. After Elhage et al. 2022, "Experiment setup", where I is 0.7 or 0.9.
+    """
+    check_sizes(n_features, n_hidden)
+    given = numbers_once("importance", importance)
+    density = densities(sparsities(sparsity) * len(given), resolve_device(device))
+    of_features = torch.cat([importances(one, n_features, density[:1]) for one in given])
+    models = _Models(model, n_features, n_hidden, "independent", 2, seeds_from(n_seeds, seed))
+    axis = Axis("importance", tuple(f"{one:g}" for one in given))
+    asked = {"sparsity": sparsity, "importance": given}
+    return _trained(models, axis, density, of_features, schedule_of(schedule, Schedule()), asked)
+
+
+class _Models(NamedTuple):
+    """What all models of a result have in common."""
+
+    model: str
+    n_features: int
+    n_hidden: int
+    together: str
+    group_size: int
+    seeds: tuple[int, ...]
+
+
+def _trained(
+    models: _Models,
+    over: Axis,
+    density: Float[Tensor, " setting"],
+    importance: Float[Tensor, "setting feature"],
+    schedule: Schedule,
+    asked: dict[str, Any],
+) -> ToyModels:
+    started = datetime.now(UTC)
+    kind = architecture(models.model, tied=True)
+    source = Draws(density, models.n_features, models.together, models.group_size)
+    found = optimise(kind, source, importance, models.n_hidden, models.seeds, schedule, f"{models.model} models")
+    optimum = closed_forms.linear_optimum(importance, density, models.n_hidden)
+    common = models._asdict()
+    seeds = common.pop("seeds")
     return ToyModels(
-        values=_values(found, axes) | {"optimum": Values(optimum, axes[:1], "expected loss", "best linear model")},
-        settings={"model": model, "n_features": n_features, "n_hidden": n_hidden, "importance": of_features[0].tolist()}
-        | {"sparsity": given, "together": together, "group_size": group_size, "n_seeds": n_seeds, "seed": seed}
-        | asdict(settings),
-        provenance=source_of(model, kind.formula, where, seed, started),
-        plots=_plots(model, n_hidden, n_seeds),
+        values=_values(found, (over, Axis("seed", seeds)))
+        | {"optimum": Values(optimum, (over,), "expected loss", "best linear model")},
+        settings=common | asked | {"n_seeds": len(seeds), "seed": seeds[0]} | asdict(schedule),
+        provenance=source_of(models.model, kind.formula, density.device, seeds[0], started),
+        plots=_plots(models.model, models.n_hidden, len(seeds), over.name),
     )
 
 
@@ -156,25 +218,27 @@ def _values(found: Trained, axes: tuple[Axis, Axis]) -> dict[str, Values]:
     return made
 
 
-def _plots(model: str, n_hidden: int, n_seeds: int) -> tuple[Plot, ...]:
+def _plots(model: str, n_hidden: int, n_seeds: int, over: str) -> tuple[Plot, ...]:
     figure = f'Compare with {PAPER}, "Demonstrating Superposition", the figures of WᵀW and ‖Wᵢ‖'
     best = f"the model with the least loss of {n_seeds}" if n_seeds > 1 else "one model"
+    at_each = f"at each {over} {SYMBOLS[over]} (above each panel)"
     plots = [
         Plot(
             "heatmap",
             "best_gram",
             x="other_feature",
             y="feature",
-            series="sparsity",
-            title=f"WᵀW by sparsity, {model} model",
-            caption=f"WᵀW of {best} at each sparsity S (above each panel); features from the most to the least "
+            series=over,
+            title=f"WᵀW by {over}, {model} model",
+            caption=f"WᵀW of {best} {at_each}; features from the most to the least "
             f"important, blue positive, orange negative. {figure}.",
             options={"zero_centred": True, "square": True, "colour_limit": 1.0},
         ),
         _by_feature(
-            "best_norm", f"How long each feature's vector is, {model} model", "Length of each feature's vector"
+            over, "best_norm", f"How long each feature's vector is, {model} model", "Length of each feature's vector"
         ),
         _by_feature(
+            over,
             "best_interference",
             f"What each feature shares, {model} model",
             "Squared overlap of the other features with each feature's direction (the paper's colour; at 1 a feature "
@@ -183,40 +247,39 @@ def _plots(model: str, n_hidden: int, n_seeds: int) -> tuple[Plot, ...]:
         Plot(
             "lines",
             "represented_mean",
-            x="sparsity",
+            x=over,
             low="represented_low",
             high="represented_high",
             title=f"Features represented, {model} model",
-            caption=f"Features with a squared length of 0.25 or more, by sparsity, in the mean over {n_seeds} seeds; "
+            caption=f"Features with a squared length of 0.25 or more, by {over}, in the mean over {n_seeds} seeds; "
             "the dashed line is the number of hidden dimensions.",
             options={"references": {"dimensions": n_hidden}, "y_label": "features"},
         ),
     ]
     if n_hidden == 2:
-        plots.insert(0, _vectors_plot(f"Feature vectors in two dimensions, {model} model", best))
+        plots.insert(0, _vectors_plot(over, f"Feature vectors in two dimensions, {model} model", f"{best} {at_each}"))
     return tuple(plots[:2] if model == "linear" else plots)  # there is nothing else to see of it
 
 
-def _vectors_plot(title: str, best: str) -> Plot:
+def _vectors_plot(over: str, title: str, best: str) -> Plot:
     """Arrows in the plane, as in the first figure of the paper."""
     return Plot(
         "vectors",
         "vectors",
         x="coordinate",
-        series="sparsity",
+        series=over,
         title=title,
-        caption=f"The columns of W of {best} at each sparsity S (above each panel); the circle has radius 1. "
-        f"Compare with {PAPER}, the first figure.",
+        caption=f"The columns of W of {best}; the circle has radius 1. Compare with {PAPER}, the first figure.",
     )
 
 
-def _by_feature(values: str, title: str, words: str) -> Plot:
+def _by_feature(over: str, values: str, title: str, words: str) -> Plot:
     return Plot(
         "heatmap",
         values,
         x="feature",
-        y="sparsity",
+        y=over,
         title=title,
-        caption=f"{words}, for the best model at each sparsity; features from the most to the least important.",
-        options={"y_label": "sparsity S", "colour_range": [0, 1.2] if values == "best_norm" else [0, 1.0]},
+        caption=f"{words}, for the best model at each {over}; features from the most to the least important.",
+        options={"y_label": f"{over} {SYMBOLS[over]}", "colour_range": [0, 1.2] if values == "best_norm" else [0, 1.0]},
     )

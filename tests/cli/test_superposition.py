@@ -28,6 +28,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     }
     for name in ("first_figure", "relu", "linear", "geometry", "privileged", "computation"):
         sizes[name] = {"n_features": 4, "n_hidden": 2, "sparsity": [0.0, 0.9]}
+    sizes["importance"] = {"n_features": 4, "n_hidden": 2}
     sizes["shapes"] = {"sizes": [(2, 1)]}
     for name, step in command.STEPS.items():
         tiny = dict(step.quick) | few | sizes.get(name, {})
@@ -79,7 +80,10 @@ def test_a_study_of_phases_is_kept_and_goes_on(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--n-features", 9], "--n-features needs a --study that takes it: sweep, geometry"),
+        (["--n-features", 9], "--n-features needs a --study that takes it: sweep, importance, geometry"),
+        (["--study", "sweep", "--importance", 0.5, 0.9], "give one importance; several are what --study importance"),
+        (["--study", "importance", "--sparsity", 0.5, 0.9], "give one sparsity; several are what --study sweep"),
+        (["--study", "importance", "--importance", -1], "importances are above 0"),
         (["--study", "phase", "--sparsity", 0.5], "--sparsity needs a --study that takes it"),
         (["--study", "sweep", "--sparsity", 1.0], "from 0 to below 1, not 1"),
         (["--study", "computation", "--n-steps", 0], "n_steps is 0"),

@@ -108,7 +108,7 @@ def test_a_set_that_comes_together_keeps_a_basis_at_right_angles(tmp_path: Path)
     found = superposition.correlated_features(8, 4, group_size=4, sparsity=0.95, n_seeds=2, n_steps=600, **FAST)
     within = found.values["within"].data[:, 0].abs().amax(-1)
     between = found.values["between"].data[:, 0].mean(-1)
-    independent, correlated, anticorrelated = range(3)
+    _, correlated, anticorrelated = range(3)
     assert within[correlated] < 0.1
     assert between[correlated] > 0.25  # eight in four dimensions: what does not overlap within, overlaps between
     assert between[anticorrelated] < 0.1  # opposite pairs of one group, at right angles to all others

@@ -11,7 +11,7 @@ import torch
 import interp
 from interp.errors import InputError
 from interp.results import load
-from interp.superposition import ToyModels, train
+from interp.superposition import ToyModels, importance_sweep, train
 from tests.superposition.slow_twins import train_one
 
 SHORT: dict[str, Any] = {"n_steps": 40, "batch_size": 32, "learning_rate": 0.01, "n_test": 64}
@@ -40,6 +40,26 @@ def test_a_model_is_the_same_alone_and_among_others() -> None:
     among = train(5, 2, sparsity=[0.1, 0.9], n_seeds=3, **SHORT).weights(0.9, seed=2)
     alone = train(5, 2, sparsity=0.9, n_seeds=1, seed=2, **SHORT).weights(0.9)
     torch.testing.assert_close(among, alone, atol=1e-5, rtol=1e-4)
+
+
+def test_a_sweep_of_importance_trains_the_models_of_single_calls(tmp_path: Path) -> None:
+    options = SHORT | {"n_seeds": 2}
+    found = importance_sweep([0.5, 1.0], 6, 3, sparsity=0.8, **options)
+    for one in (0.5, 1.0):
+        alone = train(6, 3, sparsity=0.8, importance=one, **options)
+        torch.testing.assert_close(found.weights(importance=one), alone.weights(0.8), atol=1e-5, rtol=1e-4)
+        at = {"importance": f"{one:g}"}
+        torch.testing.assert_close(
+            found.values["optimum"].sel(**at).data, alone.values["optimum"].sel(sparsity="0.8").data
+        )
+    assert found.table()["I"].tolist() == ["0.5", "1"]
+    assert "at I = 0.5" in found.notes[0]
+    assert all(found.figure(i).data for i in range(len(found.plots)))
+    assert load(found.save(tmp_path / "stored")).equal(found)
+    with pytest.raises(InputError, match="differ in importance; give the importance of one"):
+        found.weights(0.8)
+    with pytest.raises(InputError, match="an importance is given twice"):
+        importance_sweep([0.5, 0.5])
 
 
 def test_linear_models_keep_the_most_important_features_whatever_the_sparsity() -> None:
