@@ -60,7 +60,7 @@ class Program:
         except (InputError, StorageError) as error:
             return self._fail(str(error))
         except KeyboardInterrupt as interrupt:
-            print("; ".join([str(interrupt) or "interrupted", *getattr(interrupt, "__notes__", [])]), file=sys.stderr)
+            print(_interrupted(interrupt, fresh="--fresh" in arguments), file=sys.stderr)
             return INTERRUPTED
         except BrokenPipeError:  # `interp ... | head`: what is left has no reader
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -125,6 +125,20 @@ class Program:
         red, end = ("\033[31m", "\033[0m") if sys.stderr.isatty() and "NO_COLOR" not in os.environ else ("", "")
         print(f"{red}{self.name}: {message}{end}", file=sys.stderr)
         return USER_ERROR
+
+
+def _interrupted(interrupt: KeyboardInterrupt, fresh: bool) -> str:
+    """What Ctrl-C leaves, and how to go on. What interrupts with words of its own has said so itself.
+
+    fresh: whether the command was told to begin anew, and would be again.
+    """
+    kept = getattr(interrupt, "__notes__", [])
+    if str(interrupt):
+        return "; ".join([str(interrupt), *kept])
+    if not kept:
+        return "interrupted before there was anything to keep; run the same command again to begin anew"
+    again = f"run the same command again{', without --fresh,' if fresh else ''} to go on"
+    return "; ".join(["interrupted", *kept, again])
 
 
 def module_of(path: str) -> ModuleType:

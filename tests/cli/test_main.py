@@ -143,7 +143,7 @@ def test_a_bug_keeps_its_traceback(command: ModuleType) -> None:
         cli.main(["trial"])
 
 
-def test_ctrl_c_says_where_the_finished_steps_are(
+def test_ctrl_c_says_what_is_kept_and_how_to_go_on(
     command: ModuleType, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def main(_: object) -> int:
@@ -153,10 +153,30 @@ def test_ctrl_c_says_where_the_finished_steps_are(
     command.main = main  # type: ignore[attr-defined]
     assert cli.main(["trial"]) == 130
     (directory,) = (tmp_path / "trial").iterdir()
-    assert capsys.readouterr().err == f"interrupted; finished steps are kept in {directory}\n"
+    kept = f"interrupted; finished steps are kept in {directory}"
+    assert capsys.readouterr().err == f"{kept}; run the same command again to go on\n"
     command.main = fail_with(KeyboardInterrupt())  # type: ignore[attr-defined]
     assert cli.main(["trial"]) == 130
-    assert capsys.readouterr().err == "interrupted\n"
+    begun = "interrupted before there was anything to keep; run the same command again to begin anew\n"
+    assert capsys.readouterr().err == begun
+    command.main = fail_with(KeyboardInterrupt("stopped after step 3"))  # type: ignore[attr-defined]
+    assert cli.main(["trial"]) == 130
+    assert capsys.readouterr().err == "stopped after step 3\n"
+
+
+def test_after_a_fresh_start_the_same_command_goes_on_without_fresh(
+    command: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    @dataclass(frozen=True)
+    class Fresh:
+        fresh: bool = False
+        """Begin anew."""
+
+    interrupt = KeyboardInterrupt()
+    interrupt.add_note("finished steps are kept")
+    command.Config, command.main = Fresh, fail_with(interrupt)  # type: ignore[attr-defined]
+    assert cli.main(["trial", "--fresh"]) == 130
+    assert "run the same command again, without --fresh, to go on" in capsys.readouterr().err
 
 
 def test_a_command_that_is_not_installed_says_so(
