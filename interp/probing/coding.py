@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.probing.solving.calibrating import best_scale, losses
+from interp.probing.solving.calibrating import comparable, losses, mixed_losses, spread
 from interp.probing.solving.families import Family
 from interp.probing.solving.softmax_problems import Problems
 
@@ -43,22 +43,27 @@ def code_lengths(
     """Bits for all labels of every variant at every site.
 
     The penalty stands for a prior that does not change as examples come in: l2 is that for all of them, so with a share
-    s of them it is l2 / s. Scores that are no logits are calibrated on the blocks that were already sent.
+    s of them it is l2 / s. Scores that are no logits are sent under a mixture of scales, weighed by how each did on the
+    blocks before (`mixed_losses`), so that the code is never much longer than a uniform one.
     """
     order = order.to(rows.device)
     rows, labels = rows[:, order], labels.to(rows.device)[:, order]
     n = rows.shape[1]
     ends = block_ends(n, n_classes)
     bits = torch.full((len(rows), len(labels)), ends[0] * math.log2(n_classes), device=rows.device)
-    sent: list[Tensor] = []
+    belief: Tensor | None = None
     for begin, end in itertools.pairwise(ends):
-        known = labels[:, :begin]
+        known, block = labels[:, :begin], labels[:, begin:end]
         problems = Problems(rows[:, :begin], known, torch.ones(known.shape, device=rows.device), n_classes)
         penalty = (l2 * n / begin)[:, None].expand(-1, len(labels))
-        logits = family.fit(problems, penalty, variance, 1e-6).logits(rows[:, begin:end])
+        fitted = family.fit(problems, penalty, variance, 1e-6)
         if family.calibrated:
-            sent.append(logits)
-            scale = best_scale(torch.cat(sent[:-1], -1), labels[:, ends[0] : begin]) if sent[:-1] else bits * 0
-            logits = logits * scale[..., None, None]
-        bits += losses(logits, labels[:, begin:end]).sum(-1) / math.log(2)
+            scores = comparable(
+                fitted.logits(rows[:, begin:])
+            )  # of all to come: the activations are known to both ends
+            scores = (scores / spread(scores)[..., None, None])[..., : end - begin]
+            nats, belief = mixed_losses(scores, block, belief)
+        else:
+            nats = losses(fitted.logits(rows[:, begin:end]), block).sum(-1)
+        bits += nats / math.log(2)
     return bits

@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.probing.coding import code_lengths
-from interp.probing.solving.calibrating import best_scale, losses, mean_loss
+from interp.probing.solving.calibrating import best_scale, comparable, losses, mean_loss
 from interp.probing.solving.decorrelating import Coordinates, decorrelate
 from interp.probing.solving.families import Family, Fitted, as_linear
 from interp.probing.solving.linear import Linear
@@ -170,7 +170,7 @@ def _held_out_losses(
     held_out = _out_of_fold(logits.unflatten(1, (len(grid), n_inner)), inner)
     several = labels.expand(len(grid), -1)
     if family.calibrated:
-        held_out = held_out * best_scale(held_out, several)[..., None, None]
+        held_out = comparable(held_out) * best_scale(held_out, several)[..., None, None]
     return mean_loss(held_out, several)
 
 

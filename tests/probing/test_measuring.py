@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 
 import numpy as np
 import pytest
 import torch
-from sklearn.linear_model import LogisticRegression, LogisticRegressionCV
+from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, Ridge
+from sklearn.neighbors import NearestCentroid
 
 from interp.probing.coding import block_ends, code_lengths
 from interp.probing.parts import probe_sites
 from interp.probing.scoring import mean_and_interval
+from interp.probing.solving.calibrating import SCALES, SWITCH
 from interp.probing.solving.decorrelating import decorrelate
 from interp.probing.solving.families import FAMILIES, Family
 from interp.probing.validating import Design, choose_penalty, measure
@@ -88,6 +91,15 @@ def test_every_example_is_predicted_by_probes_that_did_not_see_it(family: str) -
     assert float(found.code[0, 0]) < float(found.code[0, 1])
 
 
+@pytest.mark.parametrize("family", ["ridge", "mean_difference"])
+def test_held_out_losses_survive_one_mistake(family: str) -> None:
+    x, labels = separable()
+    found = measure(Family(family), x, design_of(labels, grid=(0.1, 0.01)), lambda: None)
+    assert float(found.correct[0, 0].float().mean()) == pytest.approx(1 - 1 / 240)
+    assert float(found.loss[0, 0].max()) < 25  # nats; a factor that ran away took thousands
+    assert float(found.loss[0, 0].mean()) < 0.1
+
+
 def test_sites_a_few_at_a_time_are_the_same_sites(monkeypatch: pytest.MonkeyPatch) -> None:
     x, labels = clusters(n=120, n_sites=3)
     design = design_of(labels, grid=(0.1, 0.01))
@@ -128,6 +140,62 @@ def test_description_lengths_are_short_for_what_is_easy_and_uniform_for_what_is_
         uniform = 600 * math.log2(3)
         assert float(bits[0, 0]) < 0.6 * uniform
         assert float(bits[0, 1]) > 0.95 * uniform
+
+
+def separable(n_wrong: int = 1, n: int = 240) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two classes far apart, whose last examples bear the wrong label: learnt at once, then a mistake."""
+    generator = torch.Generator().manual_seed(3)
+    labels = torch.randint(0, 2, (n,), generator=generator)
+    x = torch.randn(1, n, 6, generator=generator) * 0.3
+    x[0, :, 0] += 4.0 * labels - 2.0
+    labels[n - n_wrong :] = 1 - labels[n - n_wrong :]
+    return x, labels
+
+
+def slow_code(family: str, x: np.ndarray, labels: np.ndarray, l2: float) -> float:
+    """Bits of the labels, sent one at a time by the mean of what every scale predicts, weighed by its record."""
+    n, ends = len(labels), block_ends(len(labels), 2)
+    bits, weights = float(ends[0]), np.full(len(SCALES), 1 / len(SCALES))
+    for begin, end in itertools.pairwise(ends):
+        if family == "ridge":  # the penalty is that of the mean loss for all examples, l2 n / begin for those known
+            probe = Ridge(alpha=l2 * n).fit(x[:begin], 2 * labels[:begin] - 1)
+            scores = probe.predict(x[begin:])
+        else:
+            zero, one = NearestCentroid().fit(x[:begin], labels[:begin]).centroids_
+            scores = x[begin:] @ (one - zero) - (one @ one - zero @ zero) / 2
+        scores = scores / np.sqrt(np.mean(scores**2))
+        for score, label in zip(scores, labels[begin:end]):
+            predicted = 1 / (1 + np.exp(-np.clip(np.array(SCALES) * score * (2 * label - 1), -600, 600)))
+            bits -= np.log2(weights @ predicted)
+            weights = weights * predicted / (weights @ predicted)
+        weights = (1 - SWITCH) * weights + SWITCH / len(SCALES)
+    return bits
+
+
+@pytest.mark.parametrize("family", ["ridge", "mean_difference"])
+def test_one_mistake_after_many_that_were_right_costs_little(family: str) -> None:
+    x, labels = separable()
+    order = torch.arange(len(labels))
+    bits = code_lengths(Family(family), x, labels[None], order, torch.ones(1, 6), torch.tensor([0.01]), 2)
+    expected = slow_code(family, x[0].double().numpy(), labels.numpy(), 0.01)
+    assert float(bits) == pytest.approx(expected, rel=1e-3)
+    assert float(bits) < 0.3 * len(labels)  # of a uniform code; a factor fitted to what was right took 40 times as much
+
+
+@pytest.mark.parametrize("family", ["ridge", "mean_difference"])
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_no_code_is_much_longer_than_a_uniform_one(family: str, n_classes: int) -> None:
+    # Separable at first, misleading from the middle on; and one class that is not met before.
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.randint(0, n_classes - 1, (400,), generator=generator)
+    x = torch.nn.functional.one_hot(labels, 8).float()[None] * 3
+    labels[200:] = (labels[200:] + 1) % n_classes
+    bits = code_lengths(
+        Family(family), x, labels[None], torch.arange(400), torch.ones(1, 8), torch.tensor([0.01]), n_classes
+    )
+    blocks = len(block_ends(400, n_classes)) - 1
+    most = math.log2(len(SCALES)) - (blocks - 1) * math.log2(1 - SWITCH)
+    assert float(bits) <= 400 * math.log2(n_classes) + most + 1e-3
 
 
 def test_one_block_is_sent_uniformly() -> None:

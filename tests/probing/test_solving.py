@@ -5,13 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.optimize import minimize_scalar
+from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.neighbors import NearestCentroid
 from torch.nn import functional
 
 from interp.errors import InputError
 from interp.probing.solving.batched_lbfgs import minimise
-from interp.probing.solving.calibrating import best_scale, mean_loss
+from interp.probing.solving.calibrating import best_scale, comparable
+from interp.probing.solving.closed_forms import ABSENT
 from interp.probing.solving.decorrelating import decorrelate
 from interp.probing.solving.families import Family, as_linear
 from interp.probing.solving.logistic import LogisticObjective, fit_logistic
@@ -223,18 +226,51 @@ def test_activations_that_are_not_finite_are_refused() -> None:
         decorrelate(x, torch.ones(300, dtype=torch.bool))
 
 
-def test_the_best_scale_is_the_best() -> None:
+def slow_scale(scores: np.ndarray, labels: np.ndarray) -> float:
+    """The factor that predicts smoothed labels best, row by row."""
+    n_classes = max(2, len(scores))
+
+    def loss(log_scale: float) -> float:
+        total = 0.0
+        for column, label in zip(scores.T * np.exp(log_scale), labels):
+            logits = np.array([0.0, column[0]]) if len(column) == 1 else column
+            same = int((labels == label).sum())
+            target = (np.arange(n_classes) == label) * same + 1.0
+            total -= (target / (same + n_classes)) @ (logits - logsumexp(logits))
+        return total
+
+    return float(np.exp(minimize_scalar(loss, bounds=(-12, 12), method="bounded", options={"xatol": 1e-6}).x))
+
+
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_the_scale_is_the_one_that_scipy_finds(n_classes: int) -> None:
     generator = torch.Generator().manual_seed(1)
-    labels = torch.randint(0, 3, (2, 200), generator=generator)
-    truth = functional.one_hot(labels, 3).mT.float() + torch.randn(2, 3, 200, generator=generator)
-    scores = torch.stack([truth, truth * 40])
-    scale = best_scale(scores, labels)
-    torch.testing.assert_close(scale[0], scale[1] * 40, rtol=1e-2, atol=0)
-    least = mean_loss(scores * scale[..., None, None], labels)
-    for factor in (0.8, 1.25):
-        assert bool((mean_loss(scores * (factor * scale)[..., None, None], labels) >= least - 1e-6).all())
-    misleading = best_scale(-scores, labels)
+    labels = torch.randint(0, n_classes, (2, 60), generator=generator)
+    truth = functional.one_hot(labels, n_classes).mT.float() + 0.7 * torch.randn(2, n_classes, 60, generator=generator)
+    if n_classes == 2:
+        truth = truth[:, 1:] - truth[:, :1]
+    scale = best_scale(torch.stack([truth, truth * 40]), labels)
+    torch.testing.assert_close(scale[0], scale[1] * 40, rtol=1e-3, atol=0)
+    for problem in range(2):
+        expected = slow_scale(truth[problem].double().numpy(), labels[problem].numpy())
+        assert float(scale[0, problem]) == pytest.approx(expected, rel=2e-3)  # where float32 sees the least loss
+    misleading = best_scale(-truth[None] * 5, labels)
     torch.testing.assert_close(misleading, torch.zeros_like(misleading))
+
+
+def test_rows_that_are_all_right_do_not_make_sure() -> None:
+    labels = (torch.arange(20) % 2)[None]
+    scale = best_scale((2.0 * labels - 1)[None, :, None], labels)
+    assert float(torch.sigmoid(scale)) == pytest.approx(11 / 12, rel=1e-3)  # Laplace's rule for ten rows of a class
+    assert float(best_scale(torch.zeros(1, 1, 1, 20), labels)) == 0
+
+
+def test_a_class_that_was_never_met_spoils_no_scale() -> None:
+    labels = torch.tensor([[0, 1, 0, 1, 2]])
+    scores = torch.tensor([[2.0, -1, 3, -2, 0], [-2.0, 1, -3, 2, 0], [ABSENT] * 5])[None, None]
+    assert comparable(scores)[0, 0, 2].tolist() == [-2, -1, -3, -2, 0]
+    assert 0.1 < float(best_scale(scores, labels)) < 1  # 0, were its score taken as it is
+    assert comparable(torch.full((1, 1, 1, 3), -ABSENT)).tolist() == [[[[0, 0, 0]]]]
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ from torch.nn import functional
 from interp.probing.solving.linear import Linear
 from interp.probing.solving.softmax_problems import Problems
 
-ABSENT = -1e4
-"""Score of a class that a problem has no row of."""
+ABSENT = -1e30
+"""Score of a class that a problem has no row of: below that of any other, whatever the scale of the activations."""
 
 
 def fit_ridge(problems: Problems, l2: Float[Tensor, "site problem"]) -> Linear:
