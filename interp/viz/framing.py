@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 from interp.viz import theme
@@ -11,6 +12,9 @@ from interp.viz.text import for_plotly
 if TYPE_CHECKING:
     from interp.results import Axis, Plot
 
+_NUMBER = re.compile(r"-?\d+(\.\d+)?(e-?\d+)?")
+"""Labels such as "0.9", which say nothing without the axis they stand on."""
+
 
 def title(plot: Plot) -> dict[str, Any]:
     """The figure's title, at the top left whatever its height."""
@@ -18,8 +22,9 @@ def title(plot: Plot) -> dict[str, Any]:
 
 
 def name_of(axis: Axis | None, label: str | int, limit: int = 28) -> str:
-    """What one label of an axis is called away from the axis: "head 3", or the label itself where it is text."""
-    return for_plotly(f"{title_of(axis)} {label}" if isinstance(label, int) else label, limit)
+    """What one label of an axis is called away from the axis: "head 3", "sparsity 0.9", or a label that is words."""
+    bare = isinstance(label, int) or _NUMBER.fullmatch(label)
+    return for_plotly(f"{title_of(axis)} {label}" if bare else label, limit)
 
 
 def unit_of(shown: Arranged, plot: Plot) -> str:
