@@ -8,7 +8,8 @@ import numpy as np
 
 from interp.viz import theme
 from interp.viz.arranging import Arranged, Ticks, arrange, labels_of, title_of, x_ticks, y_ticks
-from interp.viz.framing import add_references, hover, name_of, title, unit_of
+from interp.viz.framing import hover, name_of, title, unit_of
+from interp.viz.reference_lines import add_references, reference_room
 from interp.viz.text import for_plotly
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def bars(result: Result, plot: Plot) -> Any:
     figure = _draw(shown, plot, lying)
     n_bars, n_series = len(labels), shown.data.shape[0]
     height = max(200, 26 + n_bars * (8 + 14 * n_series)) + 60 if lying else 360
-    room = height - 90 if lying else theme.FIGURE_WIDTH - 110
+    room = height - 90 if lying else theme.FIGURE_WIDTH - 110 - reference_room(plot)
     ticks = y_ticks(labels, room, limit=46) if lying else x_ticks(labels, room)
     _lay_out(figure, shown, plot, ticks, lying, height)
     return figure
@@ -112,7 +113,6 @@ def _lay_out(figure: Any, shown: Arranged, plot: Plot, ticks: Ticks, lying: bool
     else:
         figure.update_xaxes(**of_labels, showgrid=False, range=[-0.6, n_bars - 0.4])
         figure.update_yaxes(**of_values, **zero)
-        add_references(figure, plot)
     top = 26 + (22 if plot.title else 0) + (26 if n_series > 1 else 0)
     figure.update_layout(
         template=theme.template(),
@@ -122,3 +122,5 @@ def _lay_out(figure: Any, shown: Arranged, plot: Plot, ticks: Ticks, lying: bool
         showlegend=n_series > 1,
         barmode="group",
     )
+    if not lying:
+        add_references(figure, plot)

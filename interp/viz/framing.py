@@ -1,4 +1,4 @@
-"""What figures of every kind share: titles, names of series, hover texts, reference lines."""
+"""What figures of every kind share: titles, names of series, hover texts."""
 
 from __future__ import annotations
 
@@ -43,17 +43,3 @@ def hover(shown: Arranged, plot: Plot, *index: int) -> str:
     if shown.low is not None and shown.high is not None:
         text += f" {theme.interval(shown.low[index], shown.high[index])}"
     return text
-
-
-def add_references(figure: Any, plot: Plot) -> None:
-    """The dashed horizontal lines of the option `references`, named at their right end, and the zero line."""
-    for name, value in plot.options.get("references", {}).items():
-        label = f"{for_plotly(name)} {theme.number(float(value))}"
-        figure.add_hline(
-            y=float(value),
-            line={"color": theme.MUTED, "width": 1.2, "dash": "dash"},
-            annotation={"text": label, "font": {"size": 11, "color": theme.MUTED}},
-            annotation_position="top right",
-        )
-    if plot.options.get("zero_line") or plot.options.get("zero_centred"):
-        figure.add_hline(y=0, line={"color": "#7b8794", "width": 1}, layer="below")

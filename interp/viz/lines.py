@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from interp.viz import theme
 from interp.viz.arranging import Arranged, arrange, labels_of, numeric, title_of, x_ticks
-from interp.viz.framing import add_references, hover, name_of, title, unit_of
+from interp.viz.framing import hover, name_of, title, unit_of
+from interp.viz.overlaps import covering, marker_size, stripes
+from interp.viz.reference_lines import add_references, reference_room
+from interp.viz.scales import number_ticks, root_ticks, rooted, with_roots
 from interp.viz.text import for_plotly
 
 if TYPE_CHECKING:
@@ -17,7 +22,9 @@ def lines(result: Result, plot: Plot) -> Any:
     """The plot as a plotly figure: `x` across, one line per label of `series`, a band from `low` to `high`.
 
     Numbers on the x axis keep their distances; other labels stand evenly. Options: log_x, log_y, zero_line, references
-    ({name: value}, dashed horizontal lines such as chance or the clean run), x_label, y_label, y_range (low, high).
+    ({name: value}, dashed horizontal lines such as chance or the clean run), x_label, y_label, y_range (low, high),
+    y_scale ("root": square roots upwards, so that small numbers are seen beside large ones; the axis says so). Lines
+    that run over each other take turns in colour, and their markers stand within each other.
     """
     import plotly.graph_objects as go
 
@@ -25,34 +32,80 @@ def lines(result: Result, plot: Plot) -> Any:
     labels = labels_of(shown.axes[1])
     numbers = numeric(labels)
     x = numbers if numbers is not None else [float(i) for i in range(len(labels))]
+    drawn = with_roots(shown) if _is_rooted(plot) else shown
+    looks = _looks(drawn, plot)
     figure = go.Figure()
     for i, name in enumerate(labels_of(shown.axes[0])):
-        _add_line(figure, shown, plot, i, name, x)
-    add_references(figure, plot)
+        _add_band(figure, drawn, i, x)
+        hovers = [hover(shown, plot, i, j) for j in range(len(x))]
+        _add_line(figure, drawn.data[i], i, name_of(shown.axes[0], name), x, hovers, looks[i])
     _lay_out(figure, shown, plot, labels, numbers)
+    add_references(figure, plot, rooted if _is_rooted(plot) else float, listed=_is_listed(shown))
     return figure
 
 
-def _add_line(figure: Any, shown: Arranged, plot: Plot, i: int, name: str | int, x: list[float]) -> None:
+def _is_rooted(plot: Plot) -> bool:
+    return plot.options.get("y_scale") == "root"
+
+
+def _is_listed(shown: Arranged) -> bool:
+    """Whether there are so many lines that their names stand at the right, one below the other."""
+    return len(shown.data) > len(theme.CATEGORIES)
+
+
+def _looks(drawn: Arranged, plot: Plot) -> list[tuple[str, int]]:
+    """Dash and size of markers of each line."""
+    parts = [part for part in (drawn.data, drawn.low, drawn.high) if part is not None]
+    if plot.options.get("log_y"):
+        parts = [np.log10(np.where(part > 0, part, np.nan)) for part in parts]
+    low, high = plot.options.get("y_range") or _ends(parts)
+    places = covering(parts[0], float(high) - float(low))
+    found = []
+    for i, (place, n) in enumerate(places):
+        again = i // len(theme.CATEGORIES)  # the colours are used again, and dashes tell which time it is
+        dash = theme.DASHES[again % len(theme.DASHES)] if again else stripes(place, n)
+        found.append((dash, marker_size(place, n)))
+    return found
+
+
+def _ends(parts: list[Any]) -> tuple[float, float]:
+    """The least and the largest of the numbers; 0 and 0 where there is none."""
+    numbers = np.concatenate([part.ravel() for part in parts])
+    numbers = numbers[np.isfinite(numbers)]
+    return (float(numbers.min()), float(numbers.max())) if len(numbers) else (0.0, 0.0)
+
+
+def _add_band(figure: Any, drawn: Arranged, i: int, x: list[float]) -> None:
+    """The band of a line, in pieces where numbers are missing: plotly would fill the gaps."""
     import plotly.graph_objects as go
 
-    colour = theme.CATEGORIES[i % len(theme.CATEGORIES)]
-    dash = theme.DASHES[i // len(theme.CATEGORIES) % len(theme.DASHES)]
-    if shown.low is not None and shown.high is not None:
-        edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "legendgroup": str(i)}
-        figure.add_trace(go.Scatter(x=x, y=shown.high[i], **edge))
-        figure.add_trace(go.Scatter(x=x, y=shown.low[i], fill="tonexty", fillcolor=_faint(colour), **edge))
-    few = len(x) <= 40
+    if drawn.low is None or drawn.high is None:
+        return
+    colour = _faint(theme.CATEGORIES[i % len(theme.CATEGORIES)])
+    edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "legendgroup": str(i)}
+    there = np.isfinite(drawn.low[i]) & np.isfinite(drawn.high[i])
+    breaks = (np.diff(there.astype(int)) != 0).nonzero()[0] + 1
+    for piece in np.split(np.arange(len(x)), breaks):
+        if there[piece].all():
+            across = [x[j] for j in piece]
+            figure.add_trace(go.Scatter(x=across, y=drawn.high[i][piece], **edge))
+            figure.add_trace(go.Scatter(x=across, y=drawn.low[i][piece], fill="tonexty", fillcolor=colour, **edge))
+
+
+def _add_line(figure: Any, y: Any, i: int, name: str, x: list[float], hovers: list[str], look: tuple[str, int]) -> None:
+    import plotly.graph_objects as go
+
+    dash, size = look
     figure.add_trace(
         go.Scatter(
             x=x,
-            y=shown.data[i],
-            name=name_of(shown.axes[0], name),
+            y=y,
+            name=name,
             legendgroup=str(i),
-            mode="lines+markers" if few else "lines",
-            line={"color": colour, "width": 2, "dash": dash},
-            marker={"size": 5},
-            hovertext=[hover(shown, plot, i, j) for j in range(len(x))],
+            mode="lines+markers" if len(x) <= 40 else "lines",
+            line={"color": theme.CATEGORIES[i % len(theme.CATEGORIES)], "width": 2, "dash": dash},
+            marker={"size": size},
+            hovertext=hovers,
             hoverinfo="text",
         )
     )
@@ -60,25 +113,19 @@ def _add_line(figure: Any, shown: Arranged, plot: Plot, i: int, name: str | int,
 
 def _lay_out(figure: Any, shown: Arranged, plot: Plot, labels: list[str | int], numbers: list[float] | None) -> None:
     x_title = plot.options.get("x_label", title_of(shown.axes[1]))
+    room = theme.FIGURE_WIDTH - 110 - reference_room(plot)
     if numbers is None:
-        ticks = x_ticks(labels, theme.FIGURE_WIDTH - 110)
+        ticks = x_ticks(labels, room)
         figure.update_xaxes(**ticks.axis(x_title), range=[-0.4, len(labels) - 0.6])
     elif plot.options.get("log_x"):
         figure.update_xaxes(type="log", title={"text": for_plotly(x_title)})
     else:
-        figure.update_xaxes(title={"text": for_plotly(x_title)})
+        figure.update_xaxes(title={"text": for_plotly(x_title)}, **number_ticks(labels, numbers, room))
     figure.update_xaxes(showgrid=False)
-    figure.update_yaxes(
-        title={"text": for_plotly(plot.options["y_label"]) if "y_label" in plot.options else unit_of(shown, plot)}
-    )
-    if plot.options.get("log_y"):
-        figure.update_yaxes(type="log")
-    if "y_range" in plot.options:
-        figure.update_yaxes(range=list(plot.options["y_range"]))
-    n_series = shown.data.shape[0]
-    many = n_series > 8
+    _lay_out_upwards(figure, shown, plot)
+    n_series, many = shown.data.shape[0], _is_listed(shown)
     legend = {"orientation": "v", "x": 1.01, "y": 1, "yanchor": "top"} if many else {}
-    top = 30 + (22 if plot.title else 0) + (26 if 1 < n_series <= 8 else 0)
+    top = 30 + (22 if plot.title else 0) + (26 if n_series > 1 and not many else 0)
     figure.update_layout(
         template=theme.template(),
         title=title(plot),
@@ -88,6 +135,20 @@ def _lay_out(figure: Any, shown: Arranged, plot: Plot, labels: list[str | int], 
         legend=legend,
         hovermode="closest",
     )
+
+
+def _lay_out_upwards(figure: Any, shown: Arranged, plot: Plot) -> None:
+    y_title = for_plotly(plot.options["y_label"]) if "y_label" in plot.options else unit_of(shown, plot)
+    if plot.options.get("log_y"):
+        figure.update_yaxes(type="log")
+    if "y_range" in plot.options:
+        figure.update_yaxes(range=list(plot.options["y_range"]))
+    if _is_rooted(plot):
+        y_title += " (square-root scale)"
+        named = np.array([float(value) for value in plot.options.get("references", {}).values()])
+        parts = [part for part in (shown.data, shown.low, shown.high, named) if part is not None]
+        figure.update_yaxes(**root_ticks(*_ends(parts)))
+    figure.update_yaxes(title={"text": y_title})
 
 
 def _faint(colour: str) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from interp.errors import InputError
 from interp.viz import theme
 from interp.viz.arranging import Arranged, arrange, labels_of
-from interp.viz.framing import add_references, title
+from interp.viz.framing import title
+from interp.viz.reference_lines import add_references
 from interp.viz.text import for_plotly
 
 if TYPE_CHECKING:

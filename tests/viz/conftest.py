@@ -40,7 +40,7 @@ def causal(n_heads: int, n_tokens: int) -> torch.Tensor:
     return numbers(n_heads, n_tokens, n_tokens).masked_fill(future, float("-inf")).softmax(-1)
 
 
-def values(data: torch.Tensor, unit: str = "", **axes: int | list[str]) -> Values:
+def values(data: torch.Tensor, unit: str = "", **axes: int | list[str] | list[int]) -> Values:
     """Values whose axes are given as name=size or name=labels."""
     made = (
         Axis(name, tuple(range(labels)) if isinstance(labels, int) else tuple(labels)) for name, labels in axes.items()
