@@ -2,12 +2,16 @@
 
 >>> interp.similarity.cka_of(x, y)                              # x [n, d1], y [n, d2]: numpy arrays or tensors
 >>> interp.similarity.compare_arrays(x, y, documents=texts)     # with interval, permutation test and notes
+
+Numbers of any kind will do, also of different kinds: both sides are computed with in the wider of float32 and float64.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -22,6 +26,7 @@ from interp.similarity.rotations import rotated_overlap, unit_rows
 from interp.similarity.subspaces import basis_of, correlations_between, mean_correlation, weighted_correlation
 
 FEWEST_ROWS = 4
+_HELD_BY_FLOAT32 = (torch.float32, torch.float16, torch.bfloat16, torch.int8, torch.uint8, torch.int16, torch.bool)
 
 
 def cka_of(x: Any, y: Any, kernel: str = "linear", estimator: str = "debiased", bandwidth: float = 1.0) -> float:
@@ -67,23 +72,53 @@ def rsa_of(x: Any, y: Any, distance: str = "correlation") -> float:
     return float((a.double() * b.double()).sum())
 
 
-def mutual_knn_of(x: Any, y: Any, k: int = 10) -> float:
-    """The share of its k nearest neighbours that a token has in common between x and y, in the mean."""
-    a, b = (neighbour_matrix(rows, k) for rows in _pair(x, y))
+def mutual_knn_of(x: Any, y: Any, k: int = 10, metric: str = "cosine") -> float:
+    """The share of its k nearest neighbours that a token has in common between x and y, in the mean.
+
+    metric: nearest by the cosine of the rows as they are (Huh et al. 2024), or by "euclidean" distance, which gives
+    other values where rows differ in length.
+    """
+    a, b = (neighbour_matrix(rows, k, metric) for rows in _pair(x, y))
     return float(shared(a[None], b[None], k).mean())
 
 
 def as_matrix(given: Any, name: str = "x") -> Float[Tensor, "n d"]:
-    """A numpy array, tensor or list of rows as a tensor [n, d] of floating point. Raises InputError for others."""
-    x = torch.as_tensor(given)
-    if x.ndim != 2 or x.is_complex() or 0 in x.shape:
-        raise InputError(f"{name} must be a matrix [tokens, dimensions], not of shape {tuple(x.shape)}")
+    """Numbers of any kind, as a numpy array, tensor, data frame or list of rows, as a matrix [n, d] to compute with.
+
+    float64 and integers that float32 does not hold stay exact as float64; all other numbers become float32. Raises
+    InputError for what is no matrix of finite numbers, and for fewer than four rows.
+    """
+    x = given.detach() if isinstance(given, Tensor) else _from_numpy(given, name)
+    if x.is_complex():
+        raise InputError(f"{name} holds complex numbers; give real ones, such as real and imaginary parts side by side")
+    if x.ndim != 2 or 0 in x.shape or x.layout != torch.strided:
+        what = f"of shape {tuple(x.shape)}" + ("" if x.layout == torch.strided else " and sparse")
+        raise InputError(f"{name} must be a dense matrix [tokens, dimensions], not {what}")
     if len(x) < FEWEST_ROWS:
         raise InputError(f"{name} has {len(x)} rows; comparing needs {FEWEST_ROWS} tokens or more")
-    x = x.detach().to(x.dtype if x.dtype in (torch.float32, torch.float64) else torch.float32)
+    x = x.to(torch.float32 if x.dtype in _HELD_BY_FLOAT32 else torch.float64)
     if not bool(x.isfinite().all()):
         raise InputError(f"{name} holds NaN or infinite values; leave such rows out of both sides")
     return x
+
+
+def _from_numpy(given: Any, name: str) -> Tensor:
+    try:
+        array = np.asarray(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"{name} must be a matrix [tokens, dimensions], with rows of equal length") from error
+    if array.dtype.kind not in "biufc":
+        raise InputError(f"{name} must be a matrix of numbers [tokens, dimensions], not of type {array.dtype}")
+    small = array.dtype.kind == "b" or (array.dtype.kind in "iuf" and array.dtype.itemsize <= 2)
+    kind = np.float32 if small or array.dtype == np.float32 else np.float64
+    # torch takes no array that is read backwards, and warns of one that must not be written to: those are copied.
+    return torch.from_numpy(np.require(array, np.complex128 if array.dtype.kind == "c" else kind, ["C", "W"]))
+
+
+def same_precision(matrices: Sequence[Tensor]) -> list[Tensor]:
+    """Matrices in the widest floating point that any of them has: float64, else float32 (half precision is widened)."""
+    wide = any(matrix.dtype == torch.float64 for matrix in matrices)
+    return [matrix.to(torch.float64 if wide else torch.float32) for matrix in matrices]
 
 
 def check_pair(x: Tensor, y: Tensor) -> None:
@@ -98,6 +133,7 @@ def check_pair(x: Tensor, y: Tensor) -> None:
 def _pair(x: Any, y: Any) -> tuple[Tensor, Tensor]:
     a, b = as_matrix(x, "x"), as_matrix(y, "y")
     check_pair(a, b)
+    a, b = same_precision((a, b))
     _check_varies(*(float((rows - rows[0]).abs().max()) for rows in (a, b)))
     return a, b
 

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import InputError, unknown
+from interp.runs import progress
 from interp.similarity.kernel_sums import KernelSums
 
 Estimator = Literal["debiased", "biased"]
@@ -67,4 +68,5 @@ def cka_from_sums(sums: KernelSums, estimator: str = "debiased") -> Float[Tensor
 
 def cka_without_groups(sums: KernelSums, estimator: str = "debiased") -> Float[Tensor, "g s s"]:
     """CKA of all pairs with each group of tokens left out in turn, from the sums alone."""
-    return torch.stack([aligned(hsic(*sums.without(g), estimator)) for g in range(sums.n_groups)])
+    groups = progress(range(sums.n_groups), "intervals: leaving out documents in turn")
+    return torch.stack([aligned(hsic(*sums.without(g), estimator)) for g in groups])

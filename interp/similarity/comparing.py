@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from interp.errors import InputError, unknown
-from interp.results import FEWEST, Provenance, interval_words
+from interp.results import FEWEST, Provenance
 from interp.runs import provenance
 from interp.similarity import failure_modes as found
-from interp.similarity.arrays import as_matrix, check_pair
+from interp.similarity.arrays import as_matrix, check_pair, same_precision
 from interp.similarity.measuring import (
     BY_MATRIX,
     FEW_PAIRS,
@@ -65,11 +65,13 @@ def compare(
     chosen = _options(measure, options)
     most = max_tokens or MOST_TOKENS.get(measure)
     data, notes = _sampled(representations, most, seed)
-    _check(data)
+    data = _checked(data)
     if standardise:
         data = replace(data, first=tuple(map(_standardised, data.first)), second=tuple(map(_standardised, data.second)))
     n_pairs = len(data.first) * len(data.second or data.first)
-    intervals = n_resamples > 0 and (measure in BY_MATRIX or n_pairs <= FEW_PAIRS)
+    affordable = measure in BY_MATRIX or n_pairs <= FEW_PAIRS
+    n_documents = int(data.documents.unique().numel())
+    intervals = n_resamples > 0 and affordable and n_documents >= FEWEST
     if n_permutations is None:
         n_permutations = _usual_draws(measure, n_pairs, data)
     data, group = _grouped(data, FEW_GROUPS if measure not in ("cka", "mutual_knn") else None, seed)
@@ -77,15 +79,15 @@ def compare(
     ends = None
     if measured.contributed is not None and intervals:
         ends = interval(measured.values.cpu(), measured.contributed.cpu(), n_resamples, seed)
-    chance = _chance(measure, data, chosen, n_permutations, seed)
+    chance, tested = _chance(measure, data, chosen, n_permutations, seed)
     n_groups = int(group.max()) + 1
-    notes += _missing(n_pairs, n_groups, wanted=n_resamples > 0, intervals=intervals, tested=bool(chance))
+    notes += _missing(n_pairs, n_documents, affordable, intervals=n_resamples > 0, tested=bool(chance))
     per_site, found_notes = _may_dominate(data, measured, standardise)
     n_first = len(data.first)
     settings = {name: asdict(chosen)[name] for name in USED_BY.get(measure, ())}
     settings |= {"standardise": standardise, "n": data.n, "max_tokens": most, "n_groups": n_groups}
     settings |= {"n_permutations": n_permutations, "n_resamples": n_resamples if intervals else 0}
-    settings |= {"n_documents": int(data.documents.unique().numel())}
+    settings |= {"n_documents": n_documents, **tested}
     settings |= {"unit": UNITS.get(str(data.settings.get("align")), "tokens")}
     return build(
         measure=measure,
@@ -102,16 +104,20 @@ def compare(
     )
 
 
-def _missing(n_pairs: int, n_groups: int, *, wanted: bool, intervals: bool, tested: bool) -> list[str]:
-    """Why there are no intervals, and no test, where one would expect them."""
-    if wanted and not intervals:
+def _missing(n_pairs: int, n_documents: int, affordable: bool, *, intervals: bool, tested: bool) -> list[str]:
+    """Why there are no intervals, and no test, where one would expect them. intervals: were asked for."""
+    if n_documents < FEWEST:
+        some = f"{n_documents} documents are" if n_documents > 1 else "one document is"
+        return [
+            f"No intervals and no permutation test: {some} too few for any; give {FEWEST} texts or more. How these "
+            "numbers would vary with other texts is unknown."
+        ]
+    if intervals and not affordable:
         return [
             f"{n_pairs} pairs, each with its own decomposition: without intervals"
             + ("" if tested else " and permutation test")
             + f"; choose at most {FEW_PAIRS} pairs of sites to have them."
         ]
-    if intervals and n_groups < FEWEST:
-        return [f"There are {interval_words(n_groups, 'documents')}."]
     return []
 
 
@@ -153,7 +159,7 @@ def compare_arrays(
     of a document are resampled and exchanged together (default: every row is by itself). options: those of `compare`.
     Raises InputError when the matrices differ in their number of rows.
     """
-    named = [_named(side, name) for side, name in ((first, "x"), (second, "y")) if side is not None]
+    named = [_named(side, name) for side, name in ((first, "x"), (second, "y")) if name == "x" or side is not None]
     matrices = [matrix for side in named for matrix in side.values()]
     for matrix in matrices[1:]:
         check_pair(matrices[0], matrix)
@@ -188,7 +194,8 @@ def _sampled(data: Representations, most: int | None, seed: int) -> tuple[Repres
     return data.take(rows), [f"A random sample of {most} of {data.n} tokens."]
 
 
-def _check(data: Representations) -> None:
+def _checked(data: Representations) -> Representations:
+    """The same in one precision, if it can be compared at all."""
     if data.n < 4:
         raise InputError(f"{data.n} tokens are too few to compare anything; give more texts")
     for label, x in zip((*data.labels, *data.second_labels), (*data.first, *data.second)):
@@ -196,6 +203,9 @@ def _check(data: Representations) -> None:
             raise InputError(f"{label} has {len(x)} rows and there are {data.n} tokens; every row must be one token")
         if not bool(x.isfinite().all()):
             raise InputError(f"the representation at {label} holds NaN or infinite values; leave such tokens out")
+    xs = same_precision((*data.first, *data.second))
+    n_first = len(data.first)
+    return replace(data, first=tuple(xs[:n_first]), second=tuple(xs[n_first:]))
 
 
 def _standardised(x: Tensor) -> Tensor:
@@ -214,15 +224,21 @@ def _grouped(data: Representations, most: int | None, seed: int) -> tuple[Repres
     return data.take(order), group[order]
 
 
-def _chance(measure: str, data: Representations, options: Options, n: int, seed: int) -> dict[str, Tensor]:
+def _chance(
+    measure: str, data: Representations, options: Options, n: int, seed: int
+) -> tuple[dict[str, Tensor], dict[str, int]]:
+    """What exchanging documents gives, and over how many tokens and documents."""
     if n == 0:
-        return {}
+        return {}, {}
     by_document = data.take(data.documents.argsort(stable=True))
     layout = exchangeable(by_document.documents, PERMUTED_TOKENS if measure in BY_MATRIX else None, seed)
     # The kernels of both sides see the same tokens, and a document's rows stay together.
     chosen = by_document.take(layout.flatten())
-    chance = exchanged(scorer(measure, chosen, options), layout, n, seed)
-    return {"p_value": chance.p_value.cpu(), "chance_mean": chance.mean.cpu(), "chance_high": chance.high.cpu()}
+    chance = exchanged(scorer(measure, chosen, options), layout, n, seed, one_model=not data.second)
+    found = {"p_value": chance.p_value, "p_adjusted": chance.p_adjusted}
+    found |= {"chance_mean": chance.mean, "chance_high": chance.high}
+    tested = {"n_tested_tokens": chance.n_tokens, "n_tested_documents": chance.n_documents}
+    return {name: data.cpu() for name, data in found.items()}, tested
 
 
 def _provenance(data: Representations, seed: int, started: datetime) -> Provenance:
@@ -233,6 +249,8 @@ def _provenance(data: Representations, seed: int, started: datetime) -> Provenan
 
 
 def _named(side: Any, name: str) -> dict[str | int, Tensor]:
+    if side is None:
+        raise InputError(f"{name} is None; give a matrix [tokens, dimensions], or a mapping of names to matrices")
     if isinstance(side, Mapping):
         if not side:
             raise InputError("give at least one matrix a side")

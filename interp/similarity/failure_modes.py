@@ -28,6 +28,8 @@ FEW_DIRECTIONS = 2.0
 """Fewer effective dimensions than this: one direction outweighs all others together."""
 HIGH_CHANCE = 0.05
 """Similarity of unrelated data from which a note warns."""
+SMALL_SCATTER = 0.01
+"""Chance of the debiased estimate (two standard deviations) below which no note is made of it."""
 TOKENS_A_DIRECTION = 10
 """Canonical correlations want this many tokens a direction."""
 
@@ -60,14 +62,29 @@ def chance_of_biased(sums: KernelSums) -> Float[Tensor, "s s"]:
     return torch.outer(ratio, ratio) / n
 
 
-def few_tokens_note(chance: Float[Tensor, "s t"], n: int) -> list[str]:
-    """Said of the plain CKA where unrelated data would reach more than 0.05."""
+def few_tokens_note(chance: Float[Tensor, "s t"], n: int, estimator: str) -> list[str]:
+    """Said where the plain CKA of unrelated data would reach more than 0.05: of its bias, or of what remains without.
+
+    The debiased estimate of unrelated, independent tokens scatters with a standard deviation of about √(2 / n(n-3)),
+    whatever the dimensions: it is a cosine with n(n-3)/2 degrees of freedom (Székely & Rizzo 2013, "The distance
+    correlation t-test of independence in high dimension").
+    """
     highest = float(chance.nan_to_num().max())
+    scatter = min(1.0, 2 * (2 / (n * (n - 3))) ** 0.5) if n > 3 else 1.0
     if highest <= HIGH_CHANCE:
         return []
+    few = f"{n} tokens are few for these dimensions: "
+    if estimator == "biased":
+        return [
+            f"{few}unrelated representations would have a plain CKA of up to {min(highest, 1.0):.2f}; use "
+            f'estimator="debiased", which is 0 for them in the mean, though not free of chance (about ±{scatter:.2g}).'
+        ]
+    if scatter < SMALL_SCATTER:
+        return []
     return [
-        f"{n} tokens are few for these dimensions: unrelated representations would have a plain CKA of up to "
-        f'{min(highest, 1.0):.2f}; use estimator="debiased", which is about 0 for them.'
+        f"{few}without bias is not without chance. The debiased CKA of unrelated representations is 0 in the mean, but "
+        f"one such value may lie about {scatter:.2g} to either side, and further where tokens of a text resemble each "
+        "other; go by intervals and the permutation test, or give more tokens."
     ]
 
 
@@ -81,14 +98,14 @@ def dominance_notes(
         which = ", ".join(str(d) for d in dict.fromkeys(dimensions[i] for i in large))
         notes.append(
             f"Outlier dimensions: at {listed([labels[i] for i in large])} one dimension ({which}) holds "
-            f"{float(shares[large].min()):.0%} to {float(shares[large].max()):.0%} of the variance, and linear CKA, "
-            f"Procrustes and Euclidean distances there are about little else.{fix}"
+            f"{spanned(shares[large], '.0%')} of the variance, and linear CKA, Procrustes and "
+            f"Euclidean distances there are about little else.{fix}"
         )
     if effective is not None and (few := [i for i in range(len(labels)) if effective[i] < FEW_DIRECTIONS]):
         notes.append(
             f"At {listed([labels[i] for i in few])} one direction outweighs all others (effective dimensions "
-            f"{float(effective[few].min()):.2g} to {float(effective[few].max()):.2g} of the covariance): a high CKA "
-            f"there says that this direction is shared, no more.{fix}"
+            f"{spanned(effective[few], '.2g')} of the covariance): a high CKA there says that this direction is "
+            f"shared, no more.{fix}"
         )
     return notes
 
@@ -136,6 +153,12 @@ def canonical_notes(n: int, sizes: Sequence[int], labels: Sequence[Label], trunc
             f"At {listed(few)} one or two directions hold the variance that is kept, so the correlations are theirs."
         )
     return notes
+
+
+def spanned(numbers: Tensor, spec: str) -> str:
+    """The range of some numbers in words, "53% to 66%"; one number where both ends read the same."""
+    low, high = (format(float(end), spec) for end in (numbers.min(), numbers.max()))
+    return low if low == high else f"{low} to {high}"
 
 
 def listed(labels: Sequence[Label]) -> str:

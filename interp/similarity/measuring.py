@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.runs import progress
 from interp.similarity import failure_modes as found
 from interp.similarity.centred_kernels import (
     aligned,
@@ -53,13 +54,15 @@ class Options:
     """rsa: correlation, cosine or euclidean."""
     k: int = 10
     """mutual_knn: neighbours."""
+    metric: str = "cosine"
+    """mutual_knn: nearest by cosine (as its authors have it) or by euclidean distance."""
 
 
 USED_BY = {
     "cka": ("kernel", "bandwidth", "estimator"),
     "svcca": ("variance",),
     "rsa": ("distance",),
-    "mutual_knn": ("k",),
+    "mutual_knn": ("k", "metric"),
 }
 """Which options a measure has."""
 
@@ -86,7 +89,8 @@ def measure_all(
     if not intervals:
         return Measured(values, notes=notes)
     sizes = group.bincount()
-    without = torch.stack([_values(name, data.take(group != g), options)[0] for g in range(len(sizes))])
+    each = progress(range(len(sizes)), "intervals: leaving out documents in turn")
+    without = torch.stack([_values(name, data.take(group != g), options)[0] for g in each])
     return Measured(values, contributions(values, without, sizes), notes=notes)
 
 
@@ -119,8 +123,7 @@ def _cka(data: Representations, group: Tensor, options: Options, intervals: bool
         notes += found.radial_notes(labels, kernels)
     elif data.n >= 4:
         effective = found.effective_dimensions(kernels, hsic(*sums.all(), "debiased"))
-    if options.estimator == "biased":
-        notes += found.few_tokens_note(found.chance_of_biased(sums)[part], data.n)
+    notes += found.few_tokens_note(found.chance_of_biased(sums)[part], data.n, options.estimator)
     return Measured(values[part], contributed, effective, notes)
 
 
@@ -130,8 +133,9 @@ def _corner(n_first: int, n_second: int) -> tuple[slice, slice]:
 
 
 def _mutual_knn(data: Representations, group: Tensor, options: Options) -> Measured:
-    first = torch.stack([neighbour_matrix(x, options.k) for x in data.first])
-    second = torch.stack([neighbour_matrix(y, options.k) for y in data.second]) if data.second else first
+    make = _matrix_of("mutual_knn", options)
+    first = torch.stack([make(x) for x in data.first])
+    second = torch.stack([make(y) for y in data.second]) if data.second else first
     each = shared(first, second, options.k).double()
     same = torch.stack([first[:, i, data.documents == data.documents[i]].sum(1) for i in range(data.n)]).mean()
     notes = [
@@ -158,16 +162,23 @@ def _values(name: str, data: Representations, options: Options) -> tuple[Float[T
     if name != "procrustes":
         sizes = [basis.size for basis in (*xs, *ys)]
         notes = found.canonical_notes(data.n, sizes, [*data.labels, *data.second_labels], name == "svcca")
-    return _scores(pair, xs, ys, symmetric=name != "pwcca"), notes
+    return _scores(pair, xs, ys, symmetric=name != "pwcca", shown=len(xs) * len(ys or xs) > FEW_PAIRS), notes
 
 
 def _scores(
-    pair: Callable[[Any, Any], float], xs: Sequence[Any], ys: Sequence[Any], symmetric: bool = False
+    pair: Callable[[Any, Any], float],
+    xs: Sequence[Any],
+    ys: Sequence[Any],
+    symmetric: bool = False,
+    shown: bool = False,
 ) -> Float[Tensor, "s t"]:
-    """A measure on every pair; without ys among the xs, where a symmetric one is computed once a pair."""
+    """A measure on every pair; without ys among the xs, where a symmetric one is computed once a pair.
+
+    shown: whether its progress is shown (not that of every draw of a permutation test).
+    """
     others = ys or xs
     out = torch.empty(len(xs), len(others), dtype=torch.float64)
-    for i, x in enumerate(xs):
+    for i, x in enumerate(progress(xs, "decompositions, site by site") if shown else xs):
         for j, y in enumerate(others):
             out[i, j] = out[j, i] if not ys and symmetric and j < i else pair(x, y)
     return out
@@ -184,7 +195,7 @@ def _matrix_of(name: str, options: Options) -> Callable[[Tensor], Float[Tensor, 
     if name == "rsa":
         return lambda x: standard_ranks(distances_between(x, options.distance))
     if name == "mutual_knn":
-        return lambda x: neighbour_matrix(x, options.k)
+        return lambda x: neighbour_matrix(x, options.k, options.metric)
     return lambda x: centred_matrix(_whole_kernel(prepare_kernel(x, options.kernel, options.bandwidth)))
 
 

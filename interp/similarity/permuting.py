@@ -6,6 +6,12 @@ samples, and what both representations know of the position counts as chance. Fo
 two matrices over tokens (CKA, RSA, mutual neighbours) all pairs of representations are tested in one product a
 permutation (the Mantel test; for CKA see Gretton et al. 2005, "Measuring Statistical Dependence with Hilbert-Schmidt
 Norms").
+
+Many pairs are tested at once, and among hundreds some exceed 95 % of what chance gives by chance alone. Every exchange
+serves all pairs, so what the largest of all pairs is under it is at hand: Westfall & Young 1993, "Resampling-Based
+Multiple Testing", section 2.3 (one step, the maximum over pairs of the measure less its mean over the exchanges, in
+their standard deviations), which keeps the chance of even one false finding at the level, however the pairs depend on
+each other.
 """
 
 from __future__ import annotations
@@ -18,6 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import InputError
+from interp.runs import progress
 
 FEWEST_DOCUMENTS = 5
 """Four documents have 24 orders: no p-value below 0.05 would come of most of them."""
@@ -27,10 +34,12 @@ FEWEST_DOCUMENTS = 5
 class Chance:
     """What exchanging documents gives: p-values, and the mean and 95th percentile of the measure, for every pair.
 
-    p_value counts the true order as one of the draws, so it is at least 1 / (draws + 1).
+    p_value counts the true order as one of the draws, so it is at least 1 / (draws + 1). p_adjusted: the same,
+    corrected for the number of pairs.
     """
 
     p_value: Float[Tensor, "s t"]
+    p_adjusted: Float[Tensor, "s t"]
     mean: Float[Tensor, "s t"]
     high: Float[Tensor, "s t"]
     n_tokens: int
@@ -73,16 +82,48 @@ def orders(layout: Int[Tensor, "document m"], n: int, seed: int) -> Iterator[Int
 
 
 def exchanged(
-    score: Callable[[Tensor | None], Float[Tensor, "s t"]], layout: Int[Tensor, "document m"], n: int, seed: int
+    score: Callable[[Tensor | None], Float[Tensor, "s t"]],
+    layout: Int[Tensor, "document m"],
+    n: int,
+    seed: int,
+    one_model: bool = False,
 ) -> Chance:
-    """Chance, from a function that scores all pairs with the second side's rows in an order (None: as they are)."""
+    """Chance, from a function that scores all pairs with the second side's rows in an order (None: as they are).
+
+    one_model: both sides are the same sites; a site with itself is then no question, and corrects nothing.
+    """
     true = score(None)
-    draws = torch.stack([score(order) for order in orders(layout, n, seed)])
+    exchanges = progress(orders(layout, n, seed), "permutation test: exchanging documents", total=n)
+    draws = torch.stack([score(order) for order in exchanges])
     # Orders that change nothing, or nearly so, must count as no smaller than the truth despite rounding.
-    beaten = (draws >= true - 1e-6 * true.abs().clamp(min=1e-3)).sum(0)
+    rounding = 1e-6 * true.abs().clamp(min=1e-3)
+    beaten = (draws >= true - rounding).sum(0)
     p_value = torch.where(true.isnan(), torch.nan, (1 + beaten.double()) / (n + 1))
     high = torch.quantile(draws.double(), 0.95, dim=0)
-    return Chance(p_value, draws.mean(0), high, layout.numel(), len(layout))
+    p_adjusted = corrected(true, draws, rounding, one_model)
+    return Chance(p_value, p_adjusted, draws.mean(0), high, layout.numel(), len(layout))
+
+
+def corrected(
+    true: Float[Tensor, "s t"], draws: Float[Tensor, "draw s t"], rounding: Float[Tensor, "s t"], one_model: bool
+) -> Float[Tensor, "s t"]:
+    """p-values of all pairs, corrected for their number by the largest of all pairs in every draw. NaN where undefined.
+
+    Mean and standard deviation are over the draws and the true order alike: under the hypothesis the true order is one
+    of them, so the test stays exact.
+    """
+    both = torch.cat([true[None], draws]).double()
+    spread = both.std(0)
+    asked = ~true.isnan() & (spread > rounding)  # what no exchange changes can show nothing
+    if one_model:
+        asked &= ~torch.eye(len(true), dtype=torch.bool, device=true.device)
+    standard = torch.where(asked, (both - both.mean(0)) / spread, -torch.inf)
+    largest = standard[1:].flatten(1).amax(1)
+    beaten = (largest[:, None, None] >= standard[0] - rounding / spread).sum(0)
+    p = (1 + beaten.double()) / (len(draws) + 1)
+    p[~asked] = 1.0
+    p = torch.where(true.isnan(), torch.nan, p)
+    return p.fill_diagonal_(torch.nan) if one_model else p
 
 
 def matrix_score(

@@ -22,6 +22,8 @@ from interp.tasks.prompting import Prompts, as_prompts
 from interp.tasks.token_tensors import pad_right
 
 Sites = Sequence[AnySite | str] | None
+FEWEST_POINTS = 4
+ENTERING = "stream entering block"
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +84,12 @@ def plan(
         Plan(each, tokens, tuple(positions), *where)
         for each, tokens, positions, where in zip(models, prompts, kept, chosen)
     )
-    if align != "document" and plans[0].n_kept < 4:
+    if align == "document" and len(kept[0]) < FEWEST_POINTS:
+        raise InputError(
+            f"{len(kept[0])} texts are too few to compare as one point each; give {FEWEST_POINTS} or more, or compare "
+            "their tokens (align)"
+        )
+    if align != "document" and plans[0].n_kept < FEWEST_POINTS:
         raise InputError(f"{plans[0].n_kept} tokens are left to compare; give more or longer texts")
     notes = []
     if skip_first:
@@ -164,3 +171,15 @@ def _sites(model: Any, wanted: Sites) -> tuple[tuple[AnySite, ...], tuple[str | 
     if one_kind and None not in layers and len({*layers}) == len(layers):
         return tuple(found), tuple(int(layer) for layer in layers if layer is not None)
     return tuple(found), tuple(str(site) for site in found)
+
+
+def layer_meaning(sites: Sequence[AnySite], labels: Sequence[str | int]) -> str:
+    """What a number L among the labels counts, to be followed by "L": "stream entering block"; "" where none is one."""
+    if not all(isinstance(label, int) for label in labels):
+        return ""
+    kinds = {plain_site(site).kind for site in sites}
+    if kinds <= {"resid_pre", "resid_post"} and kinds != {"resid_post"}:
+        return ENTERING
+    (kind,) = kinds
+    words = "stream after block" if kind == "resid_post" else f"{kind} of block"
+    return f"latents, {words}" if isinstance(sites[0], LatentSite) else words

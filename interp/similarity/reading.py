@@ -17,7 +17,7 @@ from interp.hooks.capturing import capture
 from interp.hooks.prompts import prompt_tokens
 from interp.models import identity
 from interp.runs import progress
-from interp.similarity.planning import Plan, Reading, Sites, plan
+from interp.similarity.planning import Plan, Reading, Sites, layer_meaning, plan
 from interp.tasks.prompting import Prompts
 
 PASS_TOKENS = 4096
@@ -124,6 +124,7 @@ def described(reading: Reading, texts: Prompts, skip_first: bool, drop_outliers:
     tokens = sum(int(each.tokens.lengths.sum()) for each in reading.plans[:1])
     settings = {
         "sites": [[str(site) for site in each.sites] for each in reading.plans],
+        "layers": [layer_meaning(each.sites, each.labels) for each in reading.plans],
         "align": reading.align,
         "prepend_bos": reading.prepend_bos,
         "skip_first": skip_first,

@@ -12,32 +12,17 @@ from torch import Tensor
 
 from interp.results import Axis, Plot, Provenance, Result, Values
 from interp.results.plain import JSON
+from interp.similarity.captions import CAVEAT, WORDS, axis_words, chance_words, layers_words, meaning_of
 
 Label = str | int
-
-WORDS = {
-    "cka": ("CKA", "centred kernel alignment (1: the same up to rotation and scale, about 0: unrelated)"),
-    "cca": ("mean CCA", "the mean canonical correlation (1: the same up to a linear map)"),
-    "svcca": ("SVCCA", "the mean canonical correlation of the leading principal components"),
-    "pwcca": ("PWCCA", "canonical correlations weighted by what they account for in the layer of the row"),
-    "procrustes": (
-        "Procrustes similarity",
-        "the cosine after the best rotation (the squared distance is 2 - 2s)",
-    ),
-    "rsa": ("RSA", "the rank correlation of the distances between tokens"),
-    "mutual_knn": ("mutual neighbours", "the share of nearest neighbours in common"),
-}
-CAVEAT = (
-    "Similar representations need not be used alike, and what text and architecture alone make similar shows in an "
-    "untrained twin of the model."
-)
 
 
 class SimilarityMap(Result):
     """similarity [layer, other_layer] (axes "site" and "other_site" where sites are no layers), with low and high, the
-    95 % interval over documents; p_value, chance_mean and chance_high from exchanging documents, where that was done;
-    same_layer or next_layer [pair], low and high: the diagonal, or the one beside it, with intervals;
-    largest_dimension, effective_dimensions [layer]: what may dominate. notes say what may mislead in this very case.
+    95 % interval over documents; p_value, p_adjusted (corrected for the number of pairs), chance_mean and chance_high
+    from exchanging documents, where that was done; same_layer or next_layer [pair], low and high: the diagonal, or the
+    one beside it, with intervals; largest_dimension, effective_dimensions [layer]: what may dominate. notes say what
+    may mislead in this very case.
     """
 
     kind: ClassVar[str] = "similarity_map"
@@ -89,7 +74,7 @@ def build(
         for name, data in zip(("low", "high"), ends):
             made[name] = Values(data, axes, unit, f"{name}er end of the 95 % interval over documents")
     for name, data in chance.items():
-        made[name] = Values(data, axes, "" if name == "p_value" else unit)
+        made[name] = Values(data, axes, "" if name.startswith("p_") else unit)
     made |= _beside(values, axes, ends, bool(second_labels), unit)
     for name, parts in sites.items():
         for part, axis, prefix in zip(parts, axes, ("", "other_")):
@@ -132,7 +117,7 @@ def _plots(
     made: Mapping[str, Values], measure: str, two: bool, settings: Mapping[str, Any], cautions: Sequence[str]
 ) -> tuple[Plot, ...]:
     y, x = made["similarity"].dims
-    title, meaning = WORDS[measure]
+    title, meaning = WORDS[measure][0], meaning_of(measure, settings)
     caveat = " ".join([*cautions, CAVEAT])
     equal = ", every dimension with the same variance" if settings["standardise"] else ""
     if made["similarity"].data.numel() == 1:
@@ -140,49 +125,51 @@ def _plots(
         low, high = ("low", "high") if "low" in made else (None, None)
         return (Plot("table", "similarity", title=title, caption=caption, caveat=caveat, low=low, high=high),)
     between = "layers of two models" if two else "layers of one model"
-    plots = [
-        Plot(
-            "heatmap",
-            "similarity",
-            x=x,
-            y=y,
-            title=f"{title}, {between}{equal}",
-            caption=f"How alike the representations of {settings['n']} {settings['unit']} are, by {meaning}."
-            + _chance_words(made, two),
-            caveat=caveat,
-            options={"square": True, "origin": "lower", "colour_range": _range(made["similarity"].data)}
-            | ({"x_label": "layer of the other model", "y_label": "layer"} if two and y == "layer" else {})
-            | ({"x_label": "layer", "y_label": "layer"} if not two and y == "layer" else {}),
-        )
-    ]
+    labels = {f"{name}_label": words for name, words in zip("yx", axis_words(settings, two)) if y == "layer"}
+    heatmap = Plot(
+        "heatmap",
+        "similarity",
+        x=x,
+        y=y,
+        title=f"{title}, {between}{equal}",
+        caption=f"How alike the representations of {settings['n']} {settings['unit']} are, by {meaning}."
+        + layers_words(settings)
+        + chance_words(made, two, settings),
+        caveat=caveat,
+        options={"square": True, "origin": "lower", "colour_range": _range(made["similarity"].data)} | labels,
+    )
     name = "same_layer" if two else "next_layer"
-    if name in made:
-        low, high = (f"{name}_low", f"{name}_high") if f"{name}_low" in made else (None, None)
-        words = "Both models at the same layer" if two else "Each layer with the next one"
-        whole = settings["n_groups"] == settings["n_documents"]
-        over = f", with 95 % intervals over {settings['n_groups']} {'documents' if whole else 'groups of documents'}"
-        over = over if low else ""
-        caption = f"{words}{over}."
-        plots.append(
-            Plot("lines", name, x=y, title=f"{title}: {words.lower()}{equal}", caption=caption, low=low, high=high)
-        )
-    return tuple(plots)
+    if name not in made:
+        return (heatmap,)
+    low, high = (f"{name}_low", f"{name}_high") if f"{name}_low" in made else (None, None)
+    words = "Both models at the same layer" if two else "Each layer with the next one"
+    caption = f"{words}{_interval_words(made, name, settings) if low else ''}."
+    options = {"x_label": labels["y_label"]} if labels else {}
+    lines = Plot(
+        "lines",
+        name,
+        x=y,
+        title=f"{title}: {words.lower()}{equal}",
+        caption=caption,
+        low=low,
+        high=high,
+        options=options,
+    )
+    return heatmap, lines
+
+
+def _interval_words(made: Mapping[str, Values], name: str, settings: Mapping[str, Any]) -> str:
+    """What intervals are over, and where they are too narrow to be seen in a figure, how narrow they are."""
+    whole = settings["n_groups"] == settings["n_documents"]
+    over = f", with 95 % intervals over {settings['n_groups']} {'documents' if whole else 'groups of documents'}"
+    width = float((made[f"{name}_high"].data - made[f"{name}_low"].data).nan_to_num().max())
+    height = float(made[name].data.nan_to_num().max() - made[name].data.nan_to_num().min())
+    if not 0 < width < 0.1 * max(height, 1e-9):
+        return over
+    return f"{over}; the widest is {width:.2g} from end to end, so the bands are no wider than the line or little more"
 
 
 def _range(data: Tensor) -> list[float]:
     """Colours from 0 to 1; from below where a debiased estimate is clearly under 0."""
     lowest = float(data[~data.isnan()].min()) if (~data.isnan()).any() else 0.0
     return [min(0.0, round(lowest, 2)) if lowest < -0.05 else 0.0, 1.0]
-
-
-def _chance_words(made: Mapping[str, Values], two: bool) -> str:
-    if "p_value" not in made:
-        return ""
-    p, highest = made["p_value"].data, float(made["chance_high"].data.nan_to_num().max())
-    if not two:  # a layer with itself says nothing, and every pair is there twice
-        p = p[torch.triu(torch.ones_like(p), 1) > 0]
-    share = int((p <= 0.05).sum())
-    return (
-        f" {share} of {p.numel()} pairs are above 95 % of what exchanging documents gives (on a sample of the tokens: "
-        f"at most {highest:.2f})."
-    )

@@ -1,9 +1,10 @@
 """CKA over more tokens than fit in memory: the debiased HSIC averaged over minibatches, which keeps no token.
 
 Nguyen et al. 2021, "Do Wide and Deep Networks Learn the Same Things?", section 3: HSIC_1 is unbiased over any
-minibatch, so its mean over minibatches estimates the same as all tokens at once. That holds for minibatches drawn
-from all tokens; here those of a pass of some thousand tokens are mixed, so a minibatch holds the tokens of a dozen
-documents and tokens of one document meet more often than among all.
+minibatch, so its mean over minibatches estimates the same as all tokens at once. That holds for minibatches of any
+size, so the tokens that are left at the end make a shorter one, and the mean is weighted by size. It holds for
+minibatches drawn from all tokens; here those of a pass of some thousand tokens are mixed, so a minibatch holds the
+tokens of a dozen documents and tokens of one document meet more often than among all.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from torch import Tensor
 from interp.errors import InputError
 from interp.runs import progress, provenance
 from interp.similarity import failure_modes as found
-from interp.similarity.centred_kernels import aligned, hsic
+from interp.similarity.arrays import same_precision
+from interp.similarity.centred_kernels import FEWEST_TOKENS, aligned, hsic
 from interp.similarity.kernel_sums import kernel_sums
 from interp.similarity.kernels import Prepared, prepare_kernel
 from interp.similarity.planning import Reading
@@ -52,6 +54,8 @@ class _Accumulator:
     def __init__(self, options: Streaming) -> None:
         self.options = options
         self.values: list[Float[Tensor, "s s"]] = []
+        self.sizes: list[int] = []
+        self.met: list[int] = []
         self.models: list[Prepared] = []
         self.scales: list[tuple[Tensor, Tensor]] = []
         self.effective: Tensor | None = None
@@ -70,11 +74,13 @@ class _Accumulator:
         mean, size = self.scales[i]
         return torch.where(size > 1e-6 * size.max(), (x - mean) / size.clamp(min=1e-30), 0.0)
 
-    def add(self, xs: Sequence[Float[Tensor, "b _"]]) -> None:
-        """One minibatch."""
+    def add(self, xs: Sequence[Float[Tensor, "b _"]], documents: Tensor) -> None:
+        """One minibatch, and which documents its tokens are from."""
         kernels = [prepare_kernel(self.scaled(i, x), like=like) for i, (x, like) in enumerate(zip(xs, self.models))]
         sums = kernel_sums(kernels, torch.zeros(len(xs[0]), dtype=torch.long), way="blocks")
         self.values.append(hsic(*sums.all(), "debiased").cpu())
+        self.sizes.append(len(documents))
+        self.met.append(documents.unique().numel())
 
 
 def stream_cka(reading: Reading, texts: Prompts, options: Streaming) -> SimilarityMap:
@@ -88,25 +94,28 @@ def stream_cka(reading: Reading, texts: Prompts, options: Streaming) -> Similari
         n = reading.plans[0].n_kept
         raise InputError(f"{n} tokens make fewer than two minibatches of {options.minibatch}; leave minibatch out")
     n_first, accumulator = len(reading.plans[0].sites), _Accumulator(options)
-    notes, met, dropped, n_seen = list(reading.notes), [], 0, 0
-    cautions: list[str] = []
+    cautions, n_unused = list[str](), 0
     labels = [label for each in reading.plans for label in each.labels]
-    for xs, documents, n_dropped in _mixed(reading, options):
-        dropped += n_dropped
+    for xs, documents in _mixed(reading, options):
+        if len(documents) < FEWEST_TOKENS["debiased"]:  # only of the last ones there can be so few
+            n_unused = len(documents)
+            continue
         if not accumulator.models:
             accumulator.begin(xs)
             shares, dimensions = found.largest_dimension(xs)
             cautions = _first_notes(labels, xs, shares, dimensions, accumulator, options)
         for rows in torch.arange(len(documents)).split(options.minibatch):
-            accumulator.add([x[rows] for x in xs])
-            met.append(documents[rows].unique().numel())
-            n_seen += len(rows)
-    if dropped:
-        notes.append(outlier_note(dropped, n_seen + dropped))
-    notes += _stream_notes(options, met, len(met))
+            accumulator.add([x[rows] for x in xs], documents[rows])
+    if not accumulator.sizes:
+        raise InputError("so many tokens are outliers that no minibatch is left; use drop_outliers=False")
+    n_seen, sizes = sum(accumulator.sizes), torch.tensor(accumulator.sizes)
+    n_kept = reading.plans[0].n_kept
+    n_outliers = n_kept - n_seen - n_unused
+    notes = list(reading.notes) + ([outlier_note(n_outliers, n_kept)] if n_outliers else [])
+    notes += _stream_notes(options, accumulator, n_unused)
     part = (slice(0, n_first), slice(n_first, None) if len(reading.plans) == 2 else slice(0, n_first))
     hsics = torch.stack(accumulator.values)
-    values = aligned(hsics.mean(0))[part]
+    values = aligned(_weighted(hsics, sizes))[part]
     about = described(reading, texts, options.skip_first, options.drop_outliers)
     models = about["models"]
     model = {**models[0], **({"other": models[1]} if len(models) == 2 else {})}
@@ -115,59 +124,68 @@ def stream_cka(reading: Reading, texts: Prompts, options: Streaming) -> Similari
         values=values,
         labels=reading.plans[0].labels,
         second_labels=reading.plans[1].labels if len(reading.plans) == 2 else (),
-        ends=_ends(hsics, values, part, options) if options.n_resamples else None,
+        ends=_ends(hsics, sizes, values, part, options) if options.n_resamples else None,
         chance={},
         sites={"largest_dimension": [shares[:n_first], shares[n_first:]] if len(reading.plans) == 2 else [shares]},
         notes=notes,
         cautions=cautions,
         settings=about["settings"]
         | {"kernel": options.kernel, "bandwidth": options.bandwidth, "estimator": "debiased"}
-        | {"minibatch": options.minibatch, "n_minibatches": len(met), "standardise": options.standardise}
+        | {"minibatch": options.minibatch, "n_minibatches": len(sizes), "standardise": options.standardise}
         | {
             "n": n_seen,
+            "n_outliers": n_outliers,
+            "n_unused": n_unused,
             "unit": "words" if reading.align == "word" else "tokens",
-            "n_groups": min(MOST_GROUPS, len(met)),
+            "n_groups": min(MOST_GROUPS, len(sizes)),
         }
         | {"n_documents": len(reading.plans[0].kept), "n_permutations": 0, "n_resamples": options.n_resamples},
         provenance=provenance(model=model, task=about["task"], seed=options.seed, started=started),
     )
 
 
-def _mixed(reading: Reading, options: Streaming) -> Iterator[tuple[list[Tensor], Tensor, int]]:
-    """Tokens in whole minibatches, mixed within a pass: all sites, their documents, and how many were left out.
+def _mixed(reading: Reading, options: Streaming) -> Iterator[tuple[list[Tensor], Tensor]]:
+    """Tokens in whole minibatches, mixed within a pass: all sites, and their documents.
 
-    What is left of a pass goes into the next; what is left at the end is too few for a minibatch and is not used.
+    What is left of a pass goes into the next. What is left at the end comes last, fewer than a minibatch.
     """
     generator = torch.Generator().manual_seed(options.seed)
-    left: tuple[list[Tensor], Tensor] | None = None
+    xs: list[Tensor] = []
+    documents = torch.zeros(0, dtype=torch.long)
     with progress(len(reading.plans[0].kept), "streaming texts") as bar:
         for rows, read in passes(reading):
-            xs, documents = [x for of_model in read for x in of_model], document_of(reading, rows)
-            n_read = len(documents)
+            new, of_new = same_precision([x for of_model in read for x in of_model]), document_of(reading, rows)
             if options.drop_outliers:
-                usual = torch.stack([usual_tokens(x) for x in xs]).all(0)
-                xs, documents = [x[usual] for x in xs], documents[usual.cpu()]
-            dropped = n_read - len(documents)
-            if left is not None:
-                xs, documents = [torch.cat(both) for both in zip(left[0], xs)], torch.cat([left[1], documents])
+                usual = torch.stack([usual_tokens(x) for x in new]).all(0)
+                new, of_new = [x[usual] for x in new], of_new[usual.cpu()]
+            xs = [torch.cat(both) for both in zip(xs, new)] if xs else new
+            documents = torch.cat([documents, of_new])
             order = torch.randperm(len(documents), generator=generator)
             n_whole = len(order) // options.minibatch * options.minibatch
             now, later = order[:n_whole], order[n_whole:]
-            left = [x[later] for x in xs], documents[later]
             if n_whole:
-                yield [x[now] for x in xs], documents[now], dropped
+                yield [x[now] for x in xs], documents[now]
+            xs, documents = [x[later] for x in xs], documents[later]
             bar.advance(len(rows))
+    if len(documents):
+        yield xs, documents
 
 
-def _ends(hsics: Tensor, values: Tensor, part: tuple[slice, slice], options: Streaming) -> tuple[Tensor, Tensor]:
+def _weighted(hsics: Float[Tensor, "b s t"], sizes: Tensor) -> Float[Tensor, "s t"]:
+    """The mean over minibatches, each weighted by its tokens."""
+    return torch.einsum("b,bst->st", (sizes / sizes.sum()).to(hsics), hsics)
+
+
+def _ends(
+    hsics: Tensor, sizes: Tensor, values: Tensor, part: tuple[slice, slice], options: Streaming
+) -> tuple[Tensor, Tensor]:
     """The interval from leaving out runs of minibatches, since those of a pass share documents."""
     n_groups = min(MOST_GROUPS, len(hsics))
     group = torch.arange(len(hsics)) * n_groups // len(hsics)
-    members = torch.nn.functional.one_hot(group, n_groups).T.double()
-    by_group = torch.einsum("gb,bst->gst", members, hsics)
-    sizes = group.bincount(minlength=n_groups)
-    without = aligned((hsics.sum(0) - by_group) / (len(hsics) - sizes).view(-1, 1, 1))[(slice(None), *part)]
-    return interval(values, contributions(values, without, sizes), options.n_resamples, options.seed)
+    kept = [group != g for g in range(n_groups)]
+    without = torch.stack([aligned(_weighted(hsics[rows], sizes[rows])) for rows in kept])[(slice(None), *part)]
+    of_group = torch.stack([sizes[~rows].sum() for rows in kept])
+    return interval(values, contributions(values, without, of_group), options.n_resamples, options.seed)
 
 
 def _first_notes(
@@ -185,12 +203,15 @@ def _first_notes(
     return notes
 
 
-def _stream_notes(options: Streaming, met: Sequence[int], n_minibatches: int) -> list[str]:
+def _stream_notes(options: Streaming, accumulator: _Accumulator, n_unused: int) -> list[str]:
+    met, sizes = accumulator.met, accumulator.sizes
     mean = sum(met) / len(met)
+    last = f", the last of {sizes[-1]}" if sizes[-1] < options.minibatch else ""
+    unused = f" {n_unused} tokens at the end were too few for another and are left out." if n_unused else ""
     notes = [
-        f"Averaged over {n_minibatches} minibatches of {options.minibatch} tokens, each of {mean:.0f} documents in the "
-        "mean; dimensions and tokens that dominate were looked for in the first pass. No token is kept, so there is no "
-        "permutation test."
+        f"Averaged over {len(sizes)} minibatches of {options.minibatch} tokens{last}, each of {mean:.0f} documents in "
+        f"the mean: {sum(sizes)} tokens.{unused} Dimensions and tokens that dominate were looked for in the first "
+        "pass. No token is kept, so there is no permutation test."
     ]
     if mean < FEW_DOCUMENTS:
         notes.append(

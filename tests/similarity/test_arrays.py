@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import scipy.spatial
 import scipy.stats
@@ -88,12 +89,17 @@ def test_equal_numbers_share_their_rank() -> None:
 def test_mutual_neighbours_are_those_of_sklearn() -> None:
     x, y = arrays(150)
 
-    def neighbours(rows: np.ndarray) -> list[set[int]]:
-        found = NearestNeighbors(n_neighbors=8, metric="cosine").fit(rows).kneighbors(rows)[1]
+    def neighbours(rows: np.ndarray, metric: str) -> list[set[int]]:
+        found = NearestNeighbors(n_neighbors=8, metric=metric).fit(rows).kneighbors(rows)[1]
         return [{*row} - {i} for i, row in enumerate(found.tolist())]
 
-    expected = np.mean([len(a & b) / 7 for a, b in zip(neighbours(x), neighbours(y))])
-    assert similarity.mutual_knn_of(x, y, k=7) == pytest.approx(expected)
+    values = {}
+    for metric in ("cosine", "euclidean"):
+        expected = np.mean([len(a & b) / 7 for a, b in zip(neighbours(x, metric), neighbours(y, metric))])
+        values[metric] = similarity.mutual_knn_of(x, y, k=7, metric=metric)
+        assert values[metric] == pytest.approx(expected)
+    assert abs(values["cosine"] - values["euclidean"]) > 0.01, "tokens of other lengths have other neighbours"
+    assert similarity.mutual_knn_of(x, y, k=7) == values["cosine"]
     assert similarity.mutual_knn_of(x, 5 * x @ rotation(8).numpy(), k=7) == pytest.approx(1)
 
 
@@ -101,6 +107,74 @@ def test_unrelated_arrays_share_neighbours_by_chance_only() -> None:
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(300, 20)), generator.normal(size=(300, 20))
     assert similarity.mutual_knn_of(x, y) == pytest.approx(10 / 299, abs=0.01)
+
+
+OF_TWO = [
+    similarity.cka_of,
+    lambda x, y: similarity.cka_of(x, y, kernel="rbf"),
+    lambda x, y: float(similarity.canonical_correlations(x, y)[0]),
+    similarity.cca_of,
+    similarity.svcca_of,
+    similarity.pwcca_of,
+    similarity.procrustes_of,
+    similarity.rsa_of,
+    similarity.mutual_knn_of,
+    *(
+        lambda x, y, m=measure: similarity.compare_arrays({"x": x}, {"y": y}, m, n_permutations=6).map.item()
+        for measure in similarity.MEASURES
+    ),
+]
+
+
+@pytest.mark.parametrize("measure", OF_TWO)
+def test_numbers_of_any_kind_on_either_side(measure) -> None:
+    x, y = arrays(60)
+    x, y = (4 * x).round(), (4 * y).round()  # whole numbers that every kind of number holds
+    expected = measure(x, y)
+    read_only = y.copy()
+    read_only.flags.writeable = False
+    for a, b in [
+        (torch.tensor(x), torch.tensor(y).float()),
+        (x.astype(np.float32), y),
+        (x.astype(np.float16), torch.tensor(y).bfloat16()),
+        (x.astype(np.int64), y.astype(np.int16)),
+        (x.tolist(), read_only),
+        (x[::-1][::-1], y.astype(np.longdouble)),
+        (torch.tensor(x, requires_grad=True), pd.DataFrame(y)),
+    ]:
+        assert measure(a, b) == pytest.approx(expected, abs=1e-4)
+
+
+def test_integers_beyond_float32_stay_exact() -> None:
+    x, _ = arrays(60)
+    whole = (1000 * x).round()
+    assert similarity.mutual_knn_of(whole.astype(np.int64) + 10**9, whole + 1e9) == 1
+
+
+def test_models_of_different_precision_are_compared() -> None:
+    x, y = related(60)
+    data = {"labels": ("x",), "second_labels": ("y",), "documents": torch.arange(60)}
+    mixed = similarity.Representations(first=(x.double(),), second=(y,), **data)
+    same = similarity.Representations(first=(x,), second=(y,), **data)
+    values = [similarity.compare(each, n_permutations=6).map.item() for each in (mixed, same)]
+    assert values[0] == pytest.approx(values[1], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ([["a", "b"]] * 5, "matrix of numbers"),
+        ([[1, 2], [3]], "rows of equal length"),
+        (None, "matrix"),
+        (np.ones((5, 2)) + 1j, "complex numbers"),
+        (torch.eye(5).to_sparse(), "dense matrix .* sparse"),
+    ],
+)
+def test_what_is_no_matrix_of_numbers_is_refused(bad: object, message: str) -> None:
+    y = arrays(5)[1]
+    for compare in (similarity.cka_of, similarity.compare_arrays):
+        with pytest.raises(InputError, match=message):
+            compare(bad, y)
 
 
 def test_too_few_tokens_for_canonical_correlations() -> None:

@@ -100,7 +100,7 @@ def test_the_cheaper_way_depends_on_the_number_of_sites() -> None:
         (lambda x, y: (x * torch.nan, y), "x holds NaN"),
         (lambda x, y: (x, y / 0 * 1), "y holds NaN or infinite"),
         (lambda x, y: (x, y * 0 + 5), "y does not vary"),
-        (lambda x, y: (x[0], y), "must be a matrix"),
+        (lambda x, y: (x[0], y), "must be a dense matrix"),
     ],
 )
 def test_bad_arrays_are_refused(change, message: str) -> None:

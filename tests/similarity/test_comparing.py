@@ -8,16 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+import interp
 from interp import similarity
 from interp.errors import InputError
 from interp.hooks import sites
 from interp.results import load
 from interp.similarity import SimilarityMap, compare, compare_arrays, represent
 from interp.similarity.centred_kernels import aligned
+from interp.similarity.failure_modes import spanned
 from tests.similarity.slow_twins import cka, linear_kernel, related, unbiased_hsic
 from tests.tiny_models import random_tokens, tiny
 
 TOKENS = random_tokens(12, 14)
+SITES = [sites.resid_pre(1), sites.resid_post(3)]
 
 
 def test_the_map_of_a_model_is_cka_of_its_layers_and_is_kept(tmp_path: Path) -> None:
@@ -59,19 +62,36 @@ def test_streaming_estimates_what_all_tokens_give(kernel: str) -> None:
     assert (streamed.map - whole.map).abs().max() < 0.02
     inside = (streamed.values["low"].data <= whole.map + 1e-6) & (whole.map <= streamed.values["high"].data + 1e-6)
     assert inside.float().mean() > 0.8
-    assert streamed.settings["n"] == 120 * 19 // 64 * 64
+    assert streamed.settings["n"] == 120 * 19
+    assert any("36 minibatches of 64 tokens, the last of 40" in note for note in streamed.notes)
 
 
 def test_streaming_is_the_mean_over_minibatches(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, tokens = tiny("gpt2"), random_tokens(8, 17)
+    model, tokens = tiny("gpt2"), random_tokens(8, 18)
     monkeypatch.setattr(torch, "randperm", lambda n, **_: torch.arange(n))
     found = similarity.cka(model, tokens, minibatch=32, drop_outliers=False)
     kernels = [linear_kernel(x - x.mean(0)) for x in represent(model, tokens, drop_outliers=False).first]
-    parts = [slice(i, i + 32) for i in range(0, 128, 32)]
+    parts = [slice(i, i + 32) for i in range(0, 136, 32)]
     hsic = torch.stack(
         [torch.stack([torch.stack([unbiased_hsic(k[p, p], m[p, p]) for m in kernels]) for k in kernels]) for p in parts]
     )
-    torch.testing.assert_close(found.map, aligned(hsic.mean(0)), atol=1e-5, rtol=1e-5)
+    sizes = torch.tensor([32.0, 32, 32, 32, 8], dtype=torch.float64)
+    weighted = (sizes[:, None, None] * hsic).sum(0) / 136
+    torch.testing.assert_close(found.map, aligned(weighted), atol=1e-5, rtol=1e-5)
+    assert (found.settings["n"], found.settings["n_minibatches"], found.settings["n_unused"]) == (136, 5, 0)
+
+
+def test_streaming_counts_every_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interp.similarity.reading.PASS_TOKENS", 60)
+    model, tokens = tiny("llama"), random_tokens(9, 12)  # 99 tokens that could be compared
+    whole = similarity.cka(model, tokens, minibatch=32, n_resamples=0)
+    assert (whole.settings["n"], whole.settings["n_unused"], whole.settings["n_outliers"]) == (96, 3, 0)
+    assert any("96 tokens. 3 tokens at the end were too few" in note for note in whole.notes)
+    steering = interp.steer(sites.resid_pre(2), 1e4 * torch.ones(48), positions=[5])
+    with interp.intervene(model, steering):
+        found = similarity.cka(model, tokens, minibatch=32, n_resamples=0)
+    assert (found.settings["n"], found.settings["n_unused"], found.settings["n_outliers"]) == (90, 0, 9)
+    assert any("9 of 99 tokens are left out" in note for note in found.notes)
 
 
 def test_streaming_two_models_standardised() -> None:
@@ -110,10 +130,63 @@ def test_few_tokens_are_said_of_the_plain_estimate_and_of_cca() -> None:
     (note,) = (note for note in plain.notes if "60 tokens are few" in note)
     promised = float(note.split("up to ")[1].split(";")[0])
     assert promised == pytest.approx(plain.map.item(), abs=0.05), "what unrelated data give is what it says"
-    assert not any("are few" in note for note in compare_arrays(x, y, n_permutations=0).notes)
+    assert not any("are few" in note for note in compare_arrays(*related(300), n_permutations=0).notes)
     canonical = similarity.canonical_correlations(x, y).square().mean().sqrt().item()
     (note,) = (n for n in compare_arrays(x, y, "cca", n_permutations=0, n_resamples=0).notes if "unrelated" in n)
     assert float(note.split("correlation of ")[1].split(";")[0]) == pytest.approx(canonical, abs=0.05)
+
+
+def test_few_tokens_are_said_of_the_debiased_estimate_with_what_chance_leaves() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, y = (torch.randn(20, 200, generator=generator) for _ in range(2))
+    (note,) = (note for note in compare_arrays(x, y, n_permutations=0).notes if "20 tokens are few" in note)
+    promised = float(note.split("lie about ")[1].split(" to")[0])
+    for d in (200, 3):
+        draws = [torch.randn(2, 20, d, generator=generator) for _ in range(150)]
+        values = torch.tensor([similarity.cka_of(a, b) for a, b in draws])
+        assert 2 * values.std().item() == pytest.approx(promised, rel=0.25), "whatever the dimensions"
+    one = similarity.cka(tiny("llama"), TOKENS[:1], n_permutations=None)
+    assert any("go by intervals" in note for note in one.notes)
+
+
+def test_one_text_and_a_few_are_compared_and_said_to_be_too_few_for_intervals() -> None:
+    for n, words in ((1, "one document is"), (3, "3 documents are")):
+        for measure in ("cka", "mutual_knn", "procrustes"):
+            found = compare(represent(tiny("llama"), random_tokens(4, 14)[:n], sites=SITES), measure)
+            assert {*found.values}.isdisjoint({"low", "p_value"})
+            assert any(f"{words} too few for any; give 5 texts or more" in note for note in found.notes)
+    x, y = related()
+    assert compare_arrays(x, y, documents=["a"] * 120).map.item() == pytest.approx(similarity.cka_of(x, y))
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean"])
+def test_neighbours_by_either_metric(metric: str) -> None:
+    x, y = related()
+    found = compare_arrays({"x": x}, {"y": y}, "mutual_knn", metric=metric, n_permutations=0)
+    assert found.map.item() == pytest.approx(similarity.mutual_knn_of(x, y, metric=metric))
+    assert found.settings["metric"] == metric
+    assert {"cosine": "cosine", "euclidean": "Euclidean"}[metric] in found.plots[0].caption
+
+
+def test_captions_say_what_layers_are_and_over_what_chance_was_tested() -> None:
+    found = similarity.cka(tiny("llama"), TOKENS, n_permutations=39, n_resamples=50)
+    heatmap, lines = found.plots
+    assert heatmap.options["x_label"] == lines.options["x_label"] == "stream entering block"
+    assert "Layer L is the residual stream that enters block L" in heatmap.caption
+    assert "10 pairs" in heatmap.caption
+    assert "39 exchanges of 12 documents, 156 of their tokens" in heatmap.caption
+    assert found.settings["n_tested_tokens"] == 156
+    parts = similarity.cka(tiny("llama"), TOKENS, sites=[sites.mlp_out(layer) for layer in range(4)], n_permutations=9)
+    assert parts.plots[0].options["x_label"] == "mlp_out of block"
+    assert "9 exchanges" in parts.plots[0].caption
+    assert "too few" in parts.plots[0].caption
+    two = similarity.cka(tiny("llama"), TOKENS, tiny("native"), align="token", n_permutations=0)
+    assert two.plots[0].options["x_label"] == "stream entering block (other model)"
+
+
+def test_one_number_is_no_range() -> None:
+    assert spanned(torch.tensor([1.001, 1.002]), ".2g") == "1"
+    assert spanned(torch.tensor([0.5, 0.66]), ".0%") == "50% to 66%"
 
 
 def test_radial_kernels_that_see_nothing_are_said() -> None:

@@ -32,6 +32,34 @@ def test_p_values_are_uniform_for_unrelated_documents_and_not_if_tokens_are_exch
     assert (torch.tensor(by_token) <= 0.1).float().mean() > 0.4
 
 
+def test_among_many_unrelated_pairs_the_corrected_p_values_find_nothing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    layout = exchangeable(DOCUMENTS)
+    plain, adjusted = [], []
+    for seed in range(60):
+        sites = [documents_of_noise(generator) for _ in range(8)]
+        stacked = torch.stack([centred_matrix(linear_kernel(x)) for x in sites])
+        found = exchanged(matrix_score(stacked, stacked), layout, 39, seed, one_model=True)
+        plain.append(bool((found.p_value <= 0.05).any()))
+        adjusted.append(bool((found.p_adjusted <= 0.05).any()))
+        assert found.p_adjusted.diagonal().isnan().all(), "a site with itself is no question"
+        assert (found.p_adjusted.nan_to_num(1) >= found.p_value - 1e-9).all()
+    assert sum(plain) > 30, "of 28 pairs some are below 0.05 nearly always"
+    assert sum(adjusted) <= 9  # 3 expected; more than 9 in a thousandth of such series
+
+
+def test_corrected_p_values_still_find_what_is_shared() -> None:
+    generator = torch.Generator().manual_seed(1)
+    x = documents_of_noise(generator)
+    sites = [x, x + 0.2 * documents_of_noise(generator), *(documents_of_noise(generator) for _ in range(6))]
+    stacked = torch.stack([centred_matrix(linear_kernel(each)) for each in sites])
+    stacked[5] = torch.nan
+    found = exchanged(matrix_score(stacked, stacked), exchangeable(DOCUMENTS), 99, 0, one_model=True)
+    assert found.p_adjusted[0, 1] == found.p_adjusted[1, 0] == pytest.approx(0.01)
+    assert found.p_adjusted[5].isnan().all()
+    assert (found.p_adjusted.fill_diagonal_(torch.nan) <= 0.05).sum() == 2
+
+
 def test_products_of_centred_matrices_are_debiased_cka() -> None:
     x, y = related()
     score = matrix_score(*(centred_matrix(linear_kernel(each - each.mean(0)))[None] for each in (x, y)))
