@@ -7,7 +7,7 @@ Try:
     interp heads eigenvalues --model toy/induction
 
 1: every combination of tokens that a circuit maps onto itself, it maps there with a positive sign; -1: a negative one;
-near 0: a random circuit. Weights only: no prompt is run.
+near 0: a random circuit. From words to words, mean over words removed. Weights only: no prompt is run.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from rich.console import Console
 from interp import heads
 from interp.cli.answering import Answer, Options, answering, named_heads
 from interp.heads import EigenvalueScores
+from interp.heads.rotating import offset_words
 
 
 @dataclass(frozen=True)
@@ -47,4 +48,6 @@ def _show(answer: Answer, found: EigenvalueScores, circuit: str, n: int) -> None
     best = found.sel(circuit=circuit).top(n).rename(columns={"value": "score"})
     largest = found.values["largest"].sel(circuit=circuit).data
     best["largest eigenvalue's share"] = [float(largest[i, j]) for i, j in zip(best["layer"], best["head"])]
-    answer.show(named_heads(best), f"{circuit} circuits, largest scores by size")
+    where = offset_words(found.settings["offset"]) if circuit == "QK" else ""
+    title = f"{circuit} circuits, largest scores by size (mean over words removed)"
+    answer.show(named_heads(best), f"{title}.{where}" if where else title)

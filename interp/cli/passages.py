@@ -42,6 +42,8 @@ def long_prompts(answer: Answer, text: str, n: int, n_tokens: int, seed: int, bo
     which each is one text. Raises InputError for texts that are not there or too short.
     """
     model = answer.model
+    if n < 1:
+        raise InputError(f"n={n} leaves no passage to run; use at least 1")
     if text == RANDOM or (text == ENGLISH and model.tokenizer is None):
         half = -(-(n_tokens - int(bos)) // 2)
         answer.say(f"{n} prompts of {half} random tokens, repeated once")

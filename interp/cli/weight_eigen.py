@@ -7,7 +7,8 @@ Try:
     interp weights eigen --model toy/induction
 
 Right in the complex plane: what goes in comes out (copying, matching); left: its opposite (Elhage et al. 2021). In
-grey the same circuit with what it gives turned at random. `interp heads eigenvalues` sums up every head of a model.
+grey the same circuit with what it gives turned at random. Between words their mean is removed, on which scores depend.
+`interp heads eigenvalues` sums up every head of a model.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from rich.console import Console
 
 from interp import heads
 from interp.cli.answering import Answer, Options, Several, answering, named_heads
+from interp.heads import Spectra
+from interp.heads.rotating import offset_words
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Config(Options):
     circuits: Several[str] = ()
     """OV (what a head does with what it attends to), QK (what it attends to); default: both."""
     space: Literal["vocabulary", "stream"] = "vocabulary"
-    """From words to words, or the weights between directions of the stream alone."""
+    """From words to words, mean over words removed; or the weights between directions of the stream alone."""
     offset: int = 0
     """For QK in rotary models: how many tokens before the query the key lies (0: without rotation)."""
     n_random: int = 20
@@ -58,8 +61,21 @@ def main(config: Config, console: Console | None = None) -> int:
                 seed=config.seed,
             ),
         )
-        a.show(found.summary(), "sum of eigenvalues over sum of sizes, beside 95 % of the turned circuits'")
+        a.show(found.summary(), _title(found))
+        a.conclude(*found.findings())
+        if not config.heads:
+            a.say(f"chosen as the {len(chosen)} heads with the largest OV scores by size, so those are no fair sample")
     return 0
+
+
+def _title(found: Spectra) -> str:
+    """What the columns are, and of which matrices."""
+    mean = "mean over words removed; " if found.settings["space"] == "vocabulary" else ""
+    has_query_key = any(str(name).endswith("QK") for name in found.values["score"].axis("circuit").labels)
+    where = offset_words(found.settings["offset"]) if has_query_key else ""
+    return f"score: sum of eigenvalues over sum of sizes ({mean}turned: 95 % of the same circuits turned at random)" + (
+        f".{where}" if where else ""
+    )
 
 
 def _best(answer: Answer, n: int) -> list[str]:

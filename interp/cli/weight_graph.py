@@ -17,6 +17,8 @@ from rich.console import Console
 
 from interp import heads
 from interp.cli.answering import Options, answering
+from interp.heads import CompositionGraph
+from interp.heads.rotating import offset_words
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,27 @@ def main(config: Config, console: Console | None = None) -> int:
                 a.model, config.kinds, offset=config.offset, level=config.level, max_edges=config.max_edges
             ),
         )
-        a.show(found.counts(), f"pairs of heads that pass each test at level {config.level:g}")
-        if len(edges := found.edges(config.top)):
+        where = offset_words(found.settings["offset"], "Queries and keys")
+        title = f"pairs of heads that pass each test at level {config.level:g}"
+        a.show(found.counts(), f"{title}.{where}" if where else title)
+        edges = found.edges(config.top)
+        if len(edges):
             a.show(edges, "strongest edges (over: standard deviations)")
-        else:
-            a.say("no pair of heads passes both tests")
+        a.conclude(_finding(found))
+        if left_out := found.untested():
+            a.say(
+                f"–: for {', '.join(left_out)} most pairs of heads leave no spread once both heads are accounted for, "
+                "so nothing can be held against it; there the first test decides alone"
+            )
     return 0
+
+
+def _finding(found: CompositionGraph) -> str:
+    """How many pairs compose, and which most."""
+    counts = found.counts()
+    n, n_pairs = int(counts["both"].sum()), int(counts["pairs"].sum())
+    if not n:
+        return f"None of {n_pairs:,} pairs of heads passes both tests."
+    best = found.edges(1).iloc[0]
+    strongest = f"{best['writer']} into {best['reader']}"
+    return f"{n:,} of {n_pairs:,} pairs of heads compose by both tests, most of all {strongest}."

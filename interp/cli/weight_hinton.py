@@ -7,7 +7,7 @@ Try:
     interp weights hinton 1.0 OV --words 0 1 2 3 --model toy/induction
 
 Between words: how much attending to the one raises the other (OV), or how much a query of the one likes a key of the
-other (QK). Without words: the rows and columns with the most weight, in the model's own basis.
+other (QK), mean over words removed. Without words: the rows and columns with the most weight, in the model's own basis.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from rich.console import Console
 
 from interp import heads
 from interp.cli.answering import Options, Several, answering
+from interp.heads.rotating import offset_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +52,10 @@ def main(config: Config, console: Console | None = None) -> int:
             ),
         )
         shown = found.top(config.top).rename(columns={"value": "weight"})
-        a.show(shown, "largest weights of those shown")
-        if not config.words:
-            a.say(f"shown: {float(found.values['share'].data):.1%} of the squared norm of the whole matrix")
+        where = offset_words(found.settings["offset"])
+        means = "; mean over words removed on both sides" if config.words else ""
+        a.show(shown, f"largest weights of those shown{means}{'.' if where else ''}{where}")
+        a.conclude(found.finding())
+        if config.words:
+            a.say("weights: logits (OV) or attention scores (QK) on the direct path, but for the scales of norms")
     return 0

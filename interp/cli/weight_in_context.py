@@ -22,7 +22,8 @@ from interp import heads
 from interp.cli.answering import Options, answering
 from interp.cli.fitting import fitting_length
 from interp.cli.passages import ENGLISH, long_prompts
-from interp.heads.matrices.parts import matrices_of
+from interp.heads.matrices.parts import only_matrix
+from interp.heads.rotating import offset_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ def main(config: Config, console: Console | None = None) -> int:
     """Run the text, print what the directions carry and where, keep everything in a run."""
     title = f"{config.part} {config.matrix} of {config.model} in context"
     with answering("weights-in-context", config, title=title, console=console) as a:
-        matrices_of(a.model, config.part, config.matrix, config.offset)  # a mistake is told before texts are read
+        only_matrix(a.model, config.part, config.matrix, config.offset)  # a mistake is told before texts are read
         # One token is left free: of random tokens, which are repeated, there may be one more.
         n_tokens = fitting_length(a.model, config.n_tokens, n_repeats=1, bos=True)
         prompts = long_prompts(a, config.text, config.n, n_tokens, config.seed, config.bos)
@@ -69,6 +70,8 @@ def main(config: Config, console: Console | None = None) -> int:
             ),
         )
         a.say(f"{found.settings['n_tokens']} tokens; {found.settings['n_left_out']} outliers are left out")
-        a.show(found.summary(), "singular directions, largest first, that carry half and 90 %")
-        a.show(found.examples(2), "places furthest along the directions that carry most")
+        where = offset_words(found.settings["offset"]) if config.matrix == "QK" else ""
+        end = f".{where}" if where else ""
+        a.show(found.summary(), f"singular directions, largest first, that carry half and 90 %{end}")
+        a.show(found.examples(2), f"places furthest along the directions that carry most{end}")
     return 0

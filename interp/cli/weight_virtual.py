@@ -21,6 +21,7 @@ from rich.console import Console
 from interp import heads
 from interp.cli.answering import Answer, Options, answering
 from interp.heads import VirtualWeights
+from interp.heads.rotating import key_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,17 +66,27 @@ def main(config: Config, console: Console | None = None) -> int:
             ),
         )
         _tell(a, found)
-        a.show(found.words(), "words of the largest singular directions")
+        where = f"{_place(found)}; mean over words removed"
+        a.show(found.words(), f"words of the largest singular directions ({where})")
         if config.pairs:
-            a.show(found.pairs(), "largest entries over all pairs of words")
+            n_pairs = found.settings["n_words"][1] ** 2
+            a.show(found.pairs(), f"largest entries of all {n_pairs:,} pairs of words, the extremes only ({where})")
     return 0
+
+
+def _place(found: VirtualWeights) -> str:
+    """Which of the matrices of a rotary model it is."""
+    offset = found.settings["offset"]
+    if offset is None:
+        return "no offset in these weights"
+    return "rotation left out (offset 0)" if offset == 0 else f"QK {key_place(offset)}"
 
 
 def _tell(answer: Answer, found: VirtualWeights) -> None:
     score, controls = float(found.values["score"].data), found.values["control_score"].data
-    own, control = (float(found.values[name].data) for name in ("own_token", "control_own_token"))
-    answer.say(
-        f"composition score {score:.3g}; turned at random {float(controls.mean()):.3g}, at most "
-        f"{float(controls.max()):.3g} in {len(controls)} turns"
+    answer.conclude(
+        f"Composition score {score:.3g}; turned at random {float(controls.mean()):.3g}, at most "
+        f"{float(controls.max()):.3g} in {len(controls)} turns.",
+        found.verdict(),
     )
-    answer.say(f"words that are the largest entry of their own row: {own:.1%}; turned at random {control:.1%}")
+    answer.say("like-with-like: strong from half of the words on; weak: fewer, but more than by chance")

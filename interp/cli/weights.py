@@ -19,8 +19,9 @@ import pandas as pd
 from rich.console import Console
 
 from interp import heads
-from interp.cli.answering import Answer, Options, Several, answering
+from interp.cli.answering import Options, Several, answering
 from interp.heads import SingularDirections
+from interp.heads.rotating import offset_words
 from interp.hooks.head_names import all_heads
 
 
@@ -55,17 +56,36 @@ def main(config: Config, console: Console | None = None) -> int:
             every = all_heads(a.model)
             looked = a.step(
                 "all_heads",
-                lambda: heads.singular_directions(a.model, every, chosen or "OV", n=2, n_random=20, **options),
+                lambda: heads.singular_directions(
+                    a.model, every, chosen or "OV", n=2, n_random=20, n_drawn=0, **options
+                ),
             )
             parts = _best(looked, config.best)
             a.say(f"{len(every)} heads looked through; shown are {', '.join(parts)}")
+            a.conclude(_shares(looked, len(every)))
         found = a.step(
             "directions",
             lambda: heads.singular_directions(a.model, parts, chosen, n=config.n, n_random=config.n_random, **options),
         )
-        a.show(standing_out(found, config.top), "directions whose words stand out most, in SD of random directions")
-        _count(a, found)
+        where = offset_words(found.settings["offset"]) if _has_query_key(found) else ""
+        title = "directions whose words stand out most, in SD of random directions"
+        a.show(standing_out(found, config.top), f"{title}.{where}" if where else title)
+        a.conclude(_count(found, bool(config.parts)))
     return 0
+
+
+def _has_query_key(found: SingularDirections) -> bool:
+    return any(str(name).endswith("QK") for name in found.values["share"].axis("matrix").labels)
+
+
+def _shares(looked: SingularDirections, n_heads: int) -> str:
+    """What all heads do together, from which the best are chosen."""
+    rows = looked.standing_out().to_dict("records")
+    told = ", ".join(f"{row['side']} {row['share']:.0%} of {row['directions']}" for row in rows)
+    return (
+        f"All {n_heads} heads, their 2 largest directions each, share that stands out more than 95 % of those of "
+        f"random matrices: {told}; 5 % would by chance."
+    )
 
 
 def _best(looked: SingularDirections, n: int) -> list[str]:
@@ -90,9 +110,10 @@ def standing_out(found: SingularDirections, n: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _count(answer: Answer, found: SingularDirections) -> None:
-    passed = found.values["concentration"].data > found.values["control_high"].data[:, None]
-    answer.say(
-        f"{int(passed.sum())} of {passed.numel()} directions stand out more than 95 % of those of random matrices, of "
-        f"which {0.05 * passed.numel():.0f} would by chance"
-    )
+def _count(found: SingularDirections, asked_for: bool) -> str:
+    counted = found.standing_out()
+    n, n_all = int(counted["stand out"].sum()), int(counted["directions"].sum())
+    told = f"{n} of {n_all} directions shown stand out more than 95 % of those of random matrices"
+    if asked_for:
+        return f"{told}, of which {0.05 * n_all:.0f} would by chance."
+    return f"{told}; the heads below were chosen for this, so that says nothing about the others."

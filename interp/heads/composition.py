@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import InputError, unknown
-from interp.heads.rotating import checked_offset, rotated
+from interp.heads.rotating import checked_offset, offset_words, rotated
 from interp.heads.weights import HeadWeights, folded_heads
 from interp.hooks.head_names import HeadLike, as_heads, head_name
 from interp.models import identity
@@ -98,7 +98,7 @@ def composition_scores(
 
 
 def _plot(kind: str, offset: int | None) -> Plot:
-    words = "" if offset is None else f" Rotary positions: for a key {offset} tokens before the query."
+    words = offset_words(offset, "Rotary positions: QK")
     return Plot(
         "heatmap",
         "above",

@@ -24,6 +24,21 @@ def rotated(
     return W_Q if offset == 0 else W_Q @ rotation(model, layer, offset).to(W_Q)
 
 
+def key_place(offset: int) -> str:
+    """Which of the matrices of a rotary model it is, after "QK": "for a key 1 token before the query"."""
+    if offset == 0:
+        return "without rotation (offset 0)"
+    return f"for a key {offset} token{'s' * (offset != 1)} before the query"
+
+
+def offset_words(offset: int | None, what: str = "QK") -> str:
+    """A sentence that begins with a space, for captions of what depends on the offset; none where it is None.
+
+    Every table and figure of a rotary model needs it: without rotation is a choice as well, and of no two tokens.
+    """
+    return "" if offset is None else f" {what} {key_place(offset)}; another offset is another matrix."
+
+
 def checked_offset(model: Any, offset: int) -> int | None:
     """The offset that scores of this model state: the one given where positions are rotary, None elsewhere.
 

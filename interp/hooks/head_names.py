@@ -36,7 +36,10 @@ def as_heads(model: Any, given: Iterable[HeadLike] | HeadLike) -> list[Head]:
     heads = list(dict.fromkeys(_as_head(item) for item in items))
     if not heads:
         raise InputError("no heads were given; name at least one, for example '0.1'")
+    n_layers = int(model.cfg.n_layers)
     for layer, head in heads:
+        if layer >= n_layers:
+            raise InputError(f"layer {layer} does not exist: the layers are 0 to {n_layers - 1}")
         sites.check(model, sites.pattern(layer), [head])
     return heads
 

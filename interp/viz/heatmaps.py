@@ -13,7 +13,8 @@ from interp.viz import theme
 from interp.viz.arranging import Arranged, Array, arrange, labels_of, title_of, x_ticks, y_ticks
 from interp.viz.framing import hover, name_of, title, unit_of
 from interp.viz.panels import Panels
-from interp.viz.text import for_plotly
+from interp.viz.shades import clipped_ticks, readable
+from interp.viz.text import begun, for_plotly
 
 if TYPE_CHECKING:
     from interp.results import Plot, Result
@@ -37,8 +38,9 @@ def heatmap(result: Result, plot: Plot) -> Any:
 
     Options: zero_centred (diverging colours, as far on one side of 0 as on the other), colour_label, colour_range
     (low, high), colour_limit (the |value| beyond which all colours are the same), origin ("upper" or "lower": where the
-    first row is), cell_text (name of an entry of `result.texts` with a string per cell, drawn inside the cells), square
-    (cells as high as wide), across (facets in a row), x_label, y_label.
+    first row is), cell_text (name of an entry of `result.texts` with a string per cell, drawn inside the cells),
+    show_spaces (a dot for each space that a cell's text begins with), square (cells as high as wide), across (facets in
+    a row), x_label, y_label.
     """
     shown = arrange(result, plot, [plot.series, plot.y, plot.x] if plot.series else [plot.y, plot.x])
     if not plot.series:
@@ -150,12 +152,25 @@ def _trace(shown: Arranged, plot: Plot, facet: int, grid: _Grid, per_cell: bool,
         rows, columns = title_of(shown.axes[1]), title_of(shown.axes[2])
         settings = {"hovertemplate": f"{rows} %{{y}}<br>{columns} %{{x}}<br>%{{z:.3g}}<extra></extra>"}
     if cell_text is not None:
-        settings |= {"text": cell_text[facet].tolist(), "texttemplate": "%{text}", "textfont": {"size": 11}}
+        written = readable(cell_text[facet], shown.data[facet], *_colours(shown, plot))
+        font = {"size": 11, "color": theme.INK}
+        settings |= {"text": written.tolist(), "texttemplate": "%{text}", "textfont": font}
     gaps = {"xgap": int(grid.cell_width > 5), "ygap": int(grid.panels.height / n_rows > 5)}
     return go.Heatmap(z=shown.data[facet].astype(np.float32), coloraxis="coloraxis", **gaps, **settings)
 
 
 def _colour_axis(shown: Arranged, plot: Plot, length: float) -> dict[str, Any]:
+    scale, low, high = _colours(shown, plot)
+    bar: dict[str, Any] = {"len": length, "lenmode": "pixels", "y": 1, "yanchor": "top", "x": 1, "xpad": 12, "ypad": 0}
+    slack = 1e-6 * (high - low)
+    below, above = (bool((side > slack).any()) for side in (low - shown.data, shown.data - high))
+    if below or above:
+        bar |= clipped_ticks(low, high, below, above)
+    return {"colorscale": scale, "cmin": low, "cmax": high, "colorbar": bar}
+
+
+def _colours(shown: Arranged, plot: Plot) -> tuple[list[list[Any]], float, float]:
+    """The colour scale, and the numbers at its ends."""
     finite = shown.data[np.isfinite(shown.data)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     scale: list[list[Any]] = theme.SEQUENTIAL
@@ -166,8 +181,7 @@ def _colour_axis(shown: Arranged, plot: Plot, length: float) -> dict[str, Any]:
         low, high = (float(bound) for bound in plot.options["colour_range"])
     if low == high:
         low, high = low - 0.5, high + 0.5
-    bar = {"len": length, "lenmode": "pixels", "y": 1, "yanchor": "top", "x": 1, "xpad": 12, "ypad": 0}
-    return {"colorscale": scale, "cmin": low, "cmax": high, "colorbar": bar}
+    return scale, low, high
 
 
 def _cell_text(result: Result, plot: Plot, shown: Arranged) -> Array | None:
@@ -180,4 +194,5 @@ def _cell_text(result: Result, plot: Plot, shown: Arranged) -> Array | None:
     texts = np.array(result.texts[name], dtype=object).ravel()
     if texts.size != shown.places.size:
         raise InputError(f"cell_text {name!r} has {texts.size} strings, the heatmap {shown.places.size} cells")
-    return np.vectorize(lambda place: for_plotly(texts[place], 12), otypes=[object])(shown.places)
+    told = (lambda text: begun(str(text))) if plot.options.get("show_spaces") else (lambda text: text)
+    return np.vectorize(lambda place: for_plotly(told(texts[place]), 12), otypes=[object])(shown.places)

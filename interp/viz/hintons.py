@@ -114,7 +114,7 @@ def _frame(figure: Any, shown: Arranged, plot: Plot, panels: Panels, cell: float
     largest = ", ".join(each) if plot.options.get("own_scale") else theme.number(float(sizes.max()))
     text = f"blue: positive, orange: negative; area: size, the largest square {largest} ({unit_of(shown, plot)})"
     figure.add_annotation(
-        text=text, x=0, y=0, xref="paper", yref="paper", xanchor="left", yanchor="top", yshift=-bottom + 4,
+        text=text, x=0, y=0, xref="x domain", yref="paper", xanchor="left", yanchor="top", yshift=-bottom + 4,
         showarrow=False, font={"size": 11, "color": theme.MUTED},
     )  # fmt: skip
     figure.update_layout(

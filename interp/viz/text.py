@@ -31,6 +31,12 @@ def visible(token: str) -> str:
     return "".join(_VISIBLE.get(c) or ("�" if _is_control(c) else c) for c in token) or "∅"
 
 
+def begun(token: str) -> str:
+    """The token with a dot for each space that it begins with, where ' the' and 'the' stand side by side."""
+    rest = token.lstrip(" ")
+    return "·" * (len(token) - len(rest)) + rest
+
+
 def _is_control(character: str) -> bool:
     # Control characters and lone surrogates cannot be shown; the bidirectional overrides would turn the page around.
     return (

@@ -87,7 +87,7 @@ def test_knocking_out_heads_by_name(ask: Ask, tmp_path: Path) -> None:
         ("eigenvalues", ["--circuits", "OVV"], "did you mean 'OV'"),
         ("eigenvalues", ["--offset", 3], "rotary positions only"),
         ("composition", ["--kind", "w"], "there is no kind of composition 'w'"),
-        ("composition", ["--sources", "9.9"], "layer 9 of 'pattern' does not exist"),
+        ("composition", ["--sources", "9.9"], "layer 9 does not exist: the layers are 0 to"),
         ("in-context", ["--late", 90], "the model takes 27"),
         ("in-context", ["--early", 9, "--late", 3], "1 <= early < late"),
         ("in-context", ["--text", "my.txt"], "has no tokenizer, so it reads no text; use --text random"),

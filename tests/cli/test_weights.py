@@ -8,13 +8,28 @@ import pytest
 
 from tests.cli.asking import Ask, results_of, rows_under
 
+TABLES = {
+    "weights": ["--parts", "1.0", "--matrices", "QK", "--n", 1, "--words", 1, "--n-random", 2],
+    "weights eigen": ["1.0", "--circuits", "QK", "--n-random", 2],
+    "weights virtual": ["0.0", "1.0", "--n", 1, "--words", 1, "--pairs", 1, "--n-random", 2],
+    "weights graph": ["--kinds", "k"],
+    "weights hinton": ["1.0", "QK", "--n", 3],
+    "weights in-context": ["1.0", "QK", "--n", 2, "--text", "random"],
+    "heads eigenvalues": ["--circuits", "QK"],
+}
+
 
 def test_heads_are_looked_through_and_the_best_are_told(ask: Ask, tmp_path: Path) -> None:
     out = ask("weights", "--n", 2, "--words", 1, "--n-random", 3, "--best", 2)
     assert "4 heads looked through; shown are " in out
     assert len(rows_under(out, "directions whose words")) >= 4
-    assert "of which" in out
-    assert sorted(results_of(tmp_path, "weights")) == ["all_heads", "directions"]
+    assert "All 4 heads, their 2 largest directions each" in out
+    assert "reads " in out
+    assert "5 % would by chance" in out
+    assert "were chosen for this" in out
+    found = results_of(tmp_path, "weights")
+    assert sorted(found) == ["all_heads", "directions"]
+    assert len(found["all_heads"].plots) == 1, "the words of the chosen ones are drawn once"
 
 
 def test_parts_are_shown_as_asked(ask: Ask, tmp_path: Path) -> None:
@@ -26,14 +41,17 @@ def test_parts_are_shown_as_asked(ask: Ask, tmp_path: Path) -> None:
 
 def test_spectra_of_the_heads_that_copy_most(ask: Ask, tmp_path: Path) -> None:
     out = ask("weights eigen", "--best", 1, "--circuits", "OV", "--n-random", 5)
-    (row,) = rows_under(out, "sum of eigenvalues")
+    (row,) = rows_under(out, "score: sum of eigenvalues")
     assert row[:3] == ["1.0", "OV", "1"]
+    assert "mean over words removed" in out
+    assert "OV: copying, above 95 % of the turned circuits: 1.0 (1.00)." in out
     assert sorted(results_of(tmp_path, "weights-eigen")) == ["scores", "spectra"]
 
 
 def test_virtual_weights_match_words_with_themselves(ask: Ask, tmp_path: Path) -> None:
     out = ask("weights virtual", "0.0", "1.0", "--n", 2, "--words", 1, "--pairs", 3)
-    assert "words that are the largest entry of their own row: 100.0%" in out
+    assert "strong like-with-like" in out
+    assert "100.0% of " in out
     assert len(rows_under(out, "largest entries")) == 3
     assert list(results_of(tmp_path, "weights-virtual")) == ["virtual"]
 
@@ -42,6 +60,9 @@ def test_the_graph_counts_its_tests(ask: Ask, tmp_path: Path) -> None:
     out = ask("weights graph", "--kinds", "k", "v")
     assert [row[0] for row in rows_under(out, "pairs of heads that pass")] == ["k", "v"]
     assert results_of(tmp_path, "weights-graph")["graph"].settings["kinds"] == ["k", "v"]
+    assert "1 of 8 pairs of heads compose" in out
+    assert "–: for k, v most pairs of heads leave no spread" in out
+    assert "e+13" not in out
 
 
 def test_a_diagram_between_words_and_of_the_largest_weights(ask: Ask, tmp_path: Path) -> None:
@@ -49,6 +70,14 @@ def test_a_diagram_between_words_and_of_the_largest_weights(ask: Ask, tmp_path: 
     assert len(rows_under(out, "largest weights")) == 2
     assert results_of(tmp_path, "weights-hinton")["diagram"].settings["words"] == ["0", "1", "2"]
     assert "of the squared norm" in ask("weights hinton", "1.0", "QK", "--n", 4, "--out", tmp_path / "more")
+
+
+@pytest.mark.parametrize("offset", [0, 1])
+@pytest.mark.parametrize("command", TABLES)
+def test_tables_of_query_key_matrices_say_the_offset(command: str, offset: int, ask: Ask, llama: str) -> None:
+    """As in SmolLM2: without --offset the rotation is left out, and that is said."""
+    out = ask(command, *TABLES[command], "--offset", offset, model=llama)
+    assert ("a key 1 token before the query" if offset else "(offset 0)") in out
 
 
 def test_weights_with_their_inputs(ask: Ask, tmp_path: Path) -> None:
@@ -67,15 +96,18 @@ def test_weights_with_their_inputs(ask: Ask, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "options", "message"),
     [
-        ("weights", ["--parts", "9.9"], "layer 9 of 'pattern' does not exist"),
+        ("weights", ["--parts", "9.9"], "layer 9 does not exist: the layers are 0 to"),
         ("weights", ["--parts", "m0"], "has no MLP"),
-        ("weights", ["--parts", "1.0", "--matrices", "W_in"], "there is no matrix of these parts 'W_in'"),
+        ("weights", ["--parts", "1.0", "--matrices", "W_in"], "a head has OV and QK; W_in goes with an MLP"),
         ("weights", ["--parts", "1.0", "--offset", 2], "rotary positions only"),
         ("weights eigen", ["1.0", "--circuits", "OVV"], "did you mean 'OV'"),
         ("weights virtual", ["1.0", "0.0"], "name an earlier layer"),
         ("weights graph", ["--kinds", "z"], "there is no kind of composition 'z'"),
         ("weights hinton", ["1.0", "OV", "--words", "99"], "no token id below"),
+        ("weights hinton", ["1.0", "W_out"], "a head has OV and QK"),
         ("weights in-context", ["1.0", "OV", "--text", "my.txt"], "has no tokenizer, so it reads no text"),
+        ("weights in-context", ["1.0", "OV", "--n", 0], "n=0 leaves no passage"),
+        ("weights in-context", ["m20", "OV"], "m20: an MLP has W_in, W_out"),
         ("weights sdv", [], "did you mean 'svd'"),
     ],
 )

@@ -35,7 +35,7 @@ def test_pads_have_no_attention() -> None:
 @pytest.mark.parametrize(
     ("chosen", "message"),
     [
-        ({"heads": "9.0"}, "layer 9 of 'pattern' does not exist"),
+        ({"heads": "9.0"}, "layer 9 does not exist: the layers are 0 to"),
         ({"heads": "0.9"}, "head 9 does not exist"),
         ({"heads": "nine"}, "names no head"),
         ({"heads": []}, "no heads were given"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
@@ -14,6 +16,7 @@ from tests.tiny_models import TINY, tiny
 
 def whole(model, circuit: str, layer: int, head: int, offset: int = 0) -> float:
     weights, W_E = folded_heads(model, layer), model.W_E.double()
+    W_E = W_E - W_E.mean(0)
     read = {name: getattr(weights, name)[head].double() for name in ("W_Q", "W_K", "W_V", "W_O")}
     if circuit == "OV":
         square = W_E @ read["W_V"] @ read["W_O"] @ folded_unembedding(model).double()
@@ -31,6 +34,26 @@ def test_scores_are_those_of_the_vocabulary_sized_matrix(name: str) -> None:
     for circuit in ("OV", "QK"):
         ours = float(score.sel(circuit=circuit, layer=1, head=2).data)
         assert ours == pytest.approx(whole(model, circuit, 1, 2), abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_scores_of_one_head_are_the_same_in_both_results(name: str) -> None:
+    """Both take the mean over words out, which a large common part of all embeddings makes visible."""
+    model = copy.deepcopy(tiny(name))
+    model.original_model.get_input_embeddings().weight.data += 0.5
+    score = eigenvalue_scores(model).values["score"]
+    spectra = interp.heads.decompose(model, "1.2", n_random=2).values["score"]
+    for circuit in ("OV", "QK"):
+        ours = float(score.sel(circuit=circuit, layer=1, head=2).data)
+        assert ours == pytest.approx(float(spectra.sel(circuit=f"1.2 {circuit}").data), abs=1e-4)
+
+
+def test_captions_name_the_mean_and_the_offset() -> None:
+    caption = eigenvalue_scores(tiny("llama")).plots[0].caption
+    assert "mean over words removed" in caption
+    assert "QK without rotation (offset 0)" in caption
+    assert "a key 3 tokens before" in eigenvalue_scores(tiny("llama"), offset=3).plots[0].caption
+    assert "offset" not in eigenvalue_scores(tiny("llama"), "OV").plots[0].caption
 
 
 def test_qk_scores_state_the_offset() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -75,8 +76,9 @@ def test_cells_carry_their_strings_whichever_way_the_map_lies(make: Make) -> Non
     result = make({"p": values(torch.rand(2, 3), layer=2, position=3)}, texts=texts)
     upright = figure(result, Plot("heatmap", "p", x="position", y="layer", options={"cell_text": "top"}))
     turned = figure(result, Plot("heatmap", "p", x="layer", y="position", options={"cell_text": "top"}))
-    assert list(upright.data[0].text[0]) == ["a", "b", "&lt;c&gt;"]
-    assert list(turned.data[0].text[2]) == ["&lt;c&gt;", "f"]
+    # Without the colour that dark cells give their text.
+    told = [[re.sub("<.*?>", "", text) for text in row] for row in (upright.data[0].text[0], turned.data[0].text[2])]
+    assert told == [["a", "b", "&lt;c&gt;"], ["&lt;c&gt;", "f"]]
     with pytest.raises(InputError, match="top"):
         figure(result, Plot("heatmap", "p", options={"cell_text": "topp"}))
 

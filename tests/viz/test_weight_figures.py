@@ -11,6 +11,7 @@ import torch
 from interp.errors import InputError
 from interp.results import Plot, Result
 from interp.viz import figure, theme
+from interp.viz.shades import colour_at, contrast
 from tests.viz.conftest import numbers, values
 
 Make = Callable[..., Result]
@@ -75,6 +76,38 @@ def test_eigenvalues_keep_their_angle_and_the_root_of_their_size(make: Make) -> 
         assert np.allclose(np.angle(ours), np.angle(true), atol=1e-2)
         assert np.allclose(np.abs(ours), np.sqrt(np.abs(true) / np.abs(true).max()), atol=1e-3)
         assert f"size {theme.number(float(np.abs(true[0])), 3)}" in trace.hovertext[0]
+
+
+def test_the_legend_of_a_diagram_begins_where_its_cells_do(make: Make) -> None:
+    note = figure(make({"w": values(numbers(3, 4), row=3, column=4)}), Plot("hinton", "w")).layout.annotations[-1]
+    assert (note.xref, note.x) == ("x domain", 0)
+
+
+def test_words_in_cells_can_be_read_on_every_colour(make: Make) -> None:
+    data = torch.linspace(3, 66, 40).view(4, 10)
+    result = make({"s": values(data, end=4, word=10)}, texts={"t": [[" the", "the"] * 5] * 4})
+    options = {"cell_text": "t", "show_spaces": True, "colour_range": [3, 9]}
+    drawn = figure(result, Plot("heatmap", "s", x="word", y="end", options=options))
+    (trace,) = drawn.data
+    told = np.array(trace.text)
+    assert trace.textfont.color == theme.INK
+    ratios = []
+    for value, text in zip(data.flatten(), told.flatten()):
+        ground = colour_at(min(1.0, (float(value) - 3) / 6), theme.SEQUENTIAL)
+        ratios.append(contrast(ground, np.array([255.0] * 3) if "#ffffff" in text else np.array([31.0, 41.0, 51.0])))
+    assert min(ratios) > 3.5
+    assert "·the" in told[0, 0]
+    assert "·" not in told[0, 1]
+    assert drawn.layout.coloraxis.colorbar.ticktext == ("3", "5", "7", "≥ 9")
+
+
+def test_every_colour_of_a_scale_has_a_readable_text() -> None:
+    white, ink = np.array([255.0] * 3), np.array([31.0, 41.0, 51.0])
+    for scale in (theme.SEQUENTIAL, theme.DIVERGING):
+        for place in np.linspace(0, 1, 60):
+            ground = colour_at(float(place), scale)
+            assert max(contrast(ground, white), contrast(ground, ink)) > 3.5
+    assert contrast(white, np.zeros(3)) == pytest.approx(21)
 
 
 def test_what_is_no_complex_number_is_refused(make: Make) -> None:

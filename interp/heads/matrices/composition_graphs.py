@@ -24,9 +24,8 @@ from torch import Tensor
 
 from interp.errors import InputError, unknown
 from interp.heads.composition import KINDS, pair_norms, reading_side, writing_side
-from interp.heads.matrices.parts import key_place
 from interp.heads.matrices.rotation_null import beyond_both, concentration, moments, upper_tail
-from interp.heads.rotating import checked_offset
+from interp.heads.rotating import checked_offset, offset_words
 from interp.heads.weights import folded_heads
 from interp.hooks.head_names import all_heads, head_name
 from interp.models import identity
@@ -57,7 +56,18 @@ class CompositionGraph(Result):
         """How many pairs pass each test."""
         kinds = self.values["n_significant"].axis("kind").labels
         numbers = {name: self.values[f"n_{name}"].data.tolist() for name in ("significant", "specific", "both")}
-        return pd.DataFrame({"kind": kinds, "pairs": int(self.values["n_pairs"].data)} | numbers)
+        frame = pd.DataFrame({"kind": kinds, "pairs": int(self.values["n_pairs"].data)} | numbers)
+        if left_out := self.untested():
+            frame["specific"] = frame["specific"].astype(object).mask(frame["kind"].isin(left_out), float("nan"))
+        return frame
+
+    def untested(self) -> list[str]:
+        """Kinds for which the second test cannot be made, since most pairs of heads leave no spread; NaN in tables.
+
+        There the first test decides alone.
+        """
+        over = self.values["pair_over_both_heads"]
+        return [str(kind) for kind, pairs in zip(over.axis("kind").labels, over.data) if bool(pairs.isnan().all())]
 
 
 @torch.no_grad()
@@ -93,7 +103,8 @@ def composition_graph(
     beyond = specific > -float(torch.special.ndtri(torch.tensor(level / n_pairs, dtype=torch.float64)))
     heads = tuple(head_name(head) for head in all_heads(model))
     axes = (Axis("kind", chosen), Axis("source", heads), Axis("destination", heads))
-    counted = {"significant": significant, "specific": beyond, "both": significant & beyond}
+    untested = specific.isnan().all(2).all(1)[:, None, None]  # kinds that the first test decides alone
+    counted = {"significant": significant, "specific": beyond, "both": significant & (beyond | untested)}
     values = _edges(squared, over, specific, counted["both"], axes, _n_dims(model), max_edges)
     values |= {
         "pair_score": Values(squared.sqrt().float(), axes, "", "composition score"),
@@ -106,7 +117,7 @@ def composition_graph(
         values=values,
         settings={"kinds": list(chosen), "offset": stated, "level": level, "max_edges": max_edges, "norms": "folded"},
         provenance=provenance(model=identity(model), started=started),
-        plots=(_plot(chosen, stated, level, int(counted["both"].sum()), max_edges),),
+        plots=(_plot(chosen, stated, level, int(counted["both"].sum()), max_edges, bool(untested.any())),),
     )
 
 
@@ -163,13 +174,15 @@ def _edges(
     }
 
 
-def _plot(kinds: tuple[str, ...], offset: int | None, level: float, n: int, max_edges: int) -> Plot:
-    where = f" Queries and keys: {key_place(offset)}." if offset is not None else ""
+def _plot(kinds: tuple[str, ...], offset: int | None, level: float, n: int, max_edges: int, untested: bool) -> Plot:
+    where = offset_words(offset, "Queries and keys")
     drawn = (
         f"{n} pairs that pass both tests"
         if n <= max_edges
         else f"the {max_edges} strongest of {n} that pass both tests"
     )
+    if untested:
+        where += " Heads of this model leave no spread for the second test: the first decides alone."
     words = ", ".join(f"{KINDS[kind]} ({kind})" for kind in kinds)
     return Plot(
         "graph",

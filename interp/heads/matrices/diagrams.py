@@ -18,9 +18,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import InputError
-from interp.heads.matrices.parts import CIRCUITS, NEURONS, PartLike, WeightMatrix, offset_words, only_matrix
+from interp.heads.matrices.parts import CIRCUITS, NEURONS, PartLike, WeightMatrix, only_matrix, stated_offset
 from interp.heads.matrices.vocabulary import Vocabulary
-from interp.heads.rotating import checked_offset
+from interp.heads.rotating import offset_words
 from interp.models import identity
 from interp.models.tokens import single_token, to_strings
 from interp.results import Axis, Plot, Result, Values
@@ -36,6 +36,25 @@ class HintonDiagram(Result):
     """
 
     kind: ClassVar[str] = "hinton_diagram"
+
+    def finding(self) -> str:
+        """One sentence: how many words are the largest of their row, or how much of the whole matrix is shown."""
+        shown = self.values["weights"]
+        data = shown.data
+        if self.settings["words"]:
+            own = int((data.argmax(1) == torch.arange(len(data))).sum())
+            row, column = divmod(int(data.abs().argmax()), data.shape[1])
+            pair = f"{shown.axes[0].labels[row]!r} to {shown.axes[1].labels[column]!r}, {float(data[row, column]):.3g}"
+            return (
+                f"The word itself is the largest entry of its row for {own} of {len(data)} words (1 would be by "
+                f"chance); the largest weight of all is from {pair.replace('-', '−')}."
+            )
+        rows, columns = self.settings["shape"]
+        return (
+            f"The {data.shape[0]} rows and {data.shape[1]} columns with the most weight hold "
+            f"{float(self.values['share'].data):.1%} of the squared norm of the whole matrix; as many of average size "
+            f"would hold {data.numel() / (rows * columns):.1%}."
+        )
 
 
 @torch.no_grad()
@@ -56,16 +75,23 @@ def hinton(
     that are no single token, and diagrams of more than 80 rows.
     """
     started = datetime.now()
-    stated = checked_offset(model, offset) if matrix == "QK" or offset else None
     chosen = only_matrix(model, part, matrix, offset)
+    stated = stated_offset(model, [chosen], offset)
     size = n if words is None else len(words)
     if not 1 <= size <= MAX_SIDE:
         raise InputError(f"a diagram of {size} rows cannot be looked at; choose from 1 to {MAX_SIDE}")
     weights, share = _between(model, chosen, words) if words else _corner(chosen, n)
-    where = offset_words(offset) if matrix == "QK" else ""
+    where = offset_words(stated) if matrix == "QK" else ""
     return HintonDiagram(
         values={"weights": weights, "share": Values(torch.tensor(share), (), "of the squared norm")},
-        settings={"matrix": chosen.name, "words": list(words or ()), "n": n, "offset": stated, "norms": "folded"},
+        settings={
+            "matrix": chosen.name,
+            "shape": list(chosen.factored.shape),
+            "words": list(words or ()),
+            "n": n,
+            "offset": stated,
+            "norms": "folded",
+        },
         provenance=provenance(model=identity(model), started=started),
         plots=(
             Plot(
@@ -127,7 +153,7 @@ def _said(matrix: WeightMatrix) -> str:
     return {
         "OV": "How much the head, attending to the word of a row, raises (blue) or lowers the logit of each column's.",
         "QK": "How much a query of the word of a row attends to a key of each column's (blue), or does not.",
-    }[matrix.matrix]
+    }[matrix.matrix] + " Mean over words removed on both sides."
 
 
 def _chosen(share: float, n: int) -> str:

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from interp.heads.matrices.actual_inputs import Received, received
 from interp.heads.matrices.factored import Singular
-from interp.heads.matrices.parts import PartLike, key_place, only_matrix
-from interp.heads.rotating import checked_offset
+from interp.heads.matrices.parts import PartLike, only_matrix, stated_offset
+from interp.heads.rotating import key_place, offset_words
 from interp.models import identity
 from interp.models.tokens import to_strings
 from interp.results import Axis, Plot, Result, Values
@@ -96,8 +96,8 @@ def weights_in_context(
     matrices and offsets that the model does not have, and for prompts with too few tokens.
     """
     started = datetime.now()
-    stated = checked_offset(model, offset) if matrix == "QK" or offset else None
     chosen = only_matrix(model, part, matrix, offset)
+    stated = stated_offset(model, [chosen], offset)
     tokens = as_prompts(model, prompts, prepend_bos=prepend_bos)
     seen = received(model, chosen, tokens, stated, seed)
     found = _cpu(chosen.factored.singular())
@@ -211,9 +211,10 @@ def _told(strings: list[str], position: int) -> str:
 
 
 def _plots(name: str, offset: int | None, matrix: str, n_rows: int) -> tuple[Plot, ...]:
-    what = f"pairs of tokens, {key_place(offset) if offset else 'keys drawn at random'}" if matrix == "QK" else "tokens"
-    if matrix == "QK" and offset == 0:
-        what = "tokens with themselves, without rotation"
+    what = "tokens"
+    if matrix == "QK":
+        what = "pairs of tokens, keys drawn at random" if offset is None else f"pairs of tokens, QK {key_place(offset)}"
+        what += ", each token with itself" * (offset == 0)
     made = "the variance of its scores" if matrix == "QK" else "the variance of what it makes of its inputs"
     return (
         Plot(
@@ -235,7 +236,7 @@ def _plots(name: str, offset: int | None, matrix: str, n_rows: int) -> tuple[Plo
             series="view",
             title=f"{name}: weights, and weights as they are used",
             caption="Entries of the first singular directions at the inputs that count most, plain and times the "
-            "standard deviation of each input over the text.",
+            f"standard deviation of each input over the text.{offset_words(offset) if matrix == 'QK' else ''}",
             options={"own_scale": True, "x_label": "singular direction", "y_label": "input"},
         ),
     )

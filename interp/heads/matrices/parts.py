@@ -20,7 +20,7 @@ from interp.heads.matrices.factored import Factored
 from interp.heads.matrices.mlps import READING, WRITING, fold_mlp, folded_mlp, mlp_matrices
 from interp.heads.rotating import checked_offset, rotated
 from interp.heads.weights import HeadWeights, fold_norm, fold_written, folded_heads, normalises_queries
-from interp.hooks.head_names import Head, HeadLike, as_heads, as_layers, head_name
+from interp.hooks.head_names import Head, HeadLike, as_heads, head_name
 
 CIRCUITS = ("OV", "QK")
 MATRICES = (*CIRCUITS, *READING, *WRITING)
@@ -69,25 +69,27 @@ def layer_of(part: Part) -> int:
     return part if isinstance(part, int) else part[0]
 
 
-def key_place(offset: int) -> str:
-    """Where the key of a QK matrix lies, in words."""
-    return (
-        f"a key {offset} token{'s' * (offset != 1)} before the query" if offset else "queries and keys without rotation"
-    )
+def stated_offset(model: Any, matrices: Sequence[WeightMatrix], offset: int) -> int | None:
+    """The offset that a result of these matrices states: None where none is a QK that depends on it.
 
-
-def offset_words(offset: int | None) -> str:
-    """A sentence that begins with a space, for captions of what depends on the offset; nothing without rotation."""
-    return f" For {key_place(offset)}; another offset is another matrix." if offset else ""
+    Raises InputError for an offset that means nothing, also where no matrix needs one.
+    """
+    has_query_key = any(matrix.matrix == "QK" for matrix in matrices)
+    return checked_offset(model, offset) if offset or has_query_key else None
 
 
 def as_parts(model: Any, given: Sequence[PartLike] | PartLike) -> list[Part]:
     """Heads and MLPs by name: "18.6", (18, 6), "m5", 5. Raises InputError for what the model does not have."""
+    return list(dict.fromkeys(_as_part(model, item) for item in _as_named(given)))
+
+
+def _as_named(given: Sequence[PartLike] | PartLike) -> list[PartLike]:
+    """What was given one by one, MLPs as numbers, without a look at the model."""
     single = isinstance(given, str | int) or (isinstance(given, tuple) and len(given) == 2 and _are_numbers(given))
     items: list[Any] = [given] if single else list(given)  # type: ignore[arg-type]
     if not items:
         raise InputError("no parts were given; name at least one head or MLP, for example '0.1' or 'm0'")
-    return list(dict.fromkeys(_as_part(model, item) for item in items))
+    return [int(mlp[1]) if isinstance(item, str) and (mlp := _MLP.match(item)) else item for item in items]
 
 
 def _are_numbers(given: tuple[Any, ...]) -> bool:
@@ -95,15 +97,23 @@ def _are_numbers(given: tuple[Any, ...]) -> bool:
 
 
 def _as_part(model: Any, item: PartLike) -> Part:
-    if isinstance(item, str) and (named := _MLP.match(item)):
-        item = int(named[1])
     if isinstance(item, int):
-        as_layers(model, item)
+        if not 0 <= item < int(model.cfg.n_layers):
+            raise InputError(f"layer {item} does not exist: the layers are 0 to {int(model.cfg.n_layers) - 1}")
         mlp_matrices(model, item)
         return item
     if isinstance(item, str) and not re.match(r"^a?\d+\.\d+$", item):
         raise InputError(f"{item!r} names no part; write '18.6' for head 6 of layer 18, or 'm5' for the MLP of layer 5")
     return as_heads(model, [item])[0]
+
+
+def _check_kind(named: list[PartLike], matrix: str) -> None:
+    """Refuse a matrix of heads where only MLPs are named, and one of MLPs where only heads are."""
+    if matrix in MATRICES and not any((matrix in CIRCUITS) != isinstance(item, int) for item in named):
+        told = ", ".join(part_name(item) if isinstance(item, int) else str(item) for item in named[:3])
+        if matrix in CIRCUITS:
+            raise InputError(f"{told}: an MLP has W_in, W_out and perhaps W_gate; {matrix} goes with a head, as '18.6'")
+        raise InputError(f"{told}: a head has OV and QK; {matrix} goes with an MLP, as 'm5'")
 
 
 def matrices_of(
@@ -114,8 +124,11 @@ def matrices_of(
     Without names QK is left out where the model normalises queries and keys, since no matrix stands for its scores
     there; asked for, it is refused. Raises InputError for a name that none of the parts has.
     """
-    chosen = as_parts(model, parts)
     wanted = None if matrices is None else [matrices] if isinstance(matrices, str) else list(matrices)
+    named = _as_named(parts)
+    for name in wanted or []:
+        _check_kind(named, name)
+    chosen = as_parts(model, parts)
     having = {part: _names(model, part) for part in chosen}
     for name in wanted or []:
         known = list(dict.fromkeys(name for names in having.values() for name in names))

@@ -48,11 +48,12 @@ def beyond_both(logs: Float[Tensor, "source destination"], n_rounds: int = 8) ->
     """What is left of each entry once its row and its column are taken into account, in robust standard deviations.
 
     Rows and columns are medians of what the others leave over (Tukey 1977, median polish); the unit is 1.4826 times the
-    median size of what is left. NaN entries have no say.
+    median size of what is left. NaN entries have no say. All are NaN where rows and columns explain most entries
+    exactly, as with very few heads: without a spread there is nothing to hold an entry against.
     """
     left = logs - logs.nanmedian()
     for _ in range(n_rounds):
         for dim in (1, 0):
             left = left - left.nanmedian(dim, keepdim=True).values.nan_to_num()
     unit = 1.4826 * left.abs().nanmedian()
-    return left / unit.clamp(min=1e-12)
+    return left / unit if unit > 1e-6 else torch.full_like(left, torch.nan)  # less is rounding

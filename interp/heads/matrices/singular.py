@@ -20,16 +20,16 @@ from jaxtyping import Float
 from torch import Generator, Tensor
 
 from interp.errors import InputError
-from interp.heads.matrices.parts import NEURONS, PartLike, WeightMatrix, layer_of, matrices_of
+from interp.heads.matrices.parts import NEURONS, PartLike, WeightMatrix, layer_of, matrices_of, stated_offset
 from interp.heads.matrices.vocabulary import POLES, DirectionsRead, Vocabulary, both_ends
 from interp.heads.matrices.word_tables import words_of_direction, words_plot, words_values
-from interp.heads.rotating import checked_offset
+from interp.heads.rotating import offset_words
 from interp.models import identity
 from interp.results import Axis, Plot, Result, Values
 from interp.runs import progress, provenance
 
-MAX_WORD_PLOTS, MAX_ROWS = 12, 36
-"""Matrices whose words are drawn, the best; `words` has them for all. Sides up to which each has a row of its own."""
+MAX_ROWS = 36
+"""Sides up to which each has a row of its own in a figure."""
 
 
 class SingularDirections(Result):
@@ -59,6 +59,20 @@ class SingularDirections(Result):
                 rows.append(told | words_of_direction(words, sides))
         return pd.DataFrame(rows)
 
+    def standing_out(self) -> pd.DataFrame:
+        """How many directions stand out more than 95 % of those of random matrices: a row for each kind of side.
+
+        By chance it is 5 %, unless the matrices were chosen for it.
+        """
+        passed = self.values["concentration"].data > self.values["control_high"].data[:, None]
+        kinds = [str(label).split()[-1] for label in self.values["best"].axis("side").labels]
+        rows = []
+        for kind in dict.fromkeys(kinds):
+            own = passed[[i for i, one in enumerate(kinds) if one == kind]]
+            rows.append({"side": kind, "directions": own.numel(), "stand out": int(own.sum())})
+        frame = pd.DataFrame(rows)
+        return frame.assign(share=frame["stand out"] / frame["directions"])
+
 
 @dataclass(frozen=True, eq=False)
 class _Chance:
@@ -79,18 +93,19 @@ def singular_directions(
     top: int = 5,
     offset: int = 0,
     n_random: int = 20,
+    n_drawn: int = 6,
     seed: int = 0,
 ) -> SingularDirections:
     """The n largest singular directions of heads ("18.6") and MLPs ("m5"), as the `top` words at each of their ends.
 
     matrices: only these of "OV", "QK", "W_in", "W_gate", "W_out" (default: all that a part has). offset: how many
     tokens before the query the key lies, on which QK depends in a rotary model; 0 leaves the rotation out. n_random:
-    random matrices that say what is readable by chance. Raises InputError for parts, matrices and offsets that the
-    model does not have.
+    random matrices that say what is readable by chance. n_drawn: matrices whose words are drawn, those that stand out
+    most; `words` has them for all. Raises InputError for parts, matrices and offsets that the model does not have.
     """
     started = datetime.now()
-    stated = checked_offset(model, offset) if offset else 0
     chosen = matrices_of(model, parts, matrices, offset)
+    stated = stated_offset(model, chosen, offset)
     if n_random < 2:
         raise InputError(f"n_random={n_random} says nothing about chance; use at least 2 random matrices")
     smallest = min(min(matrix.factored.left.shape) for matrix in chosen)
@@ -106,7 +121,7 @@ def singular_directions(
             by_chance[kind] = _by_chance(vocabulary, matrix, n, top, n_random, generator)
         read.append(_read(vocabulary, matrix, n, top, by_chance[kind]))
     return _result(
-        vocabulary, chosen, read, {"n": n, "top": top, "offset": stated, "n_random": n_random},
+        vocabulary, chosen, read, {"n": n, "top": top, "offset": stated, "n_random": n_random}, n_drawn,
         provenance(model=identity(model), seed=seed, started=started),
     )  # fmt: skip
 
@@ -154,7 +169,12 @@ def _of_ends(read: DirectionsRead) -> tuple[Float[Tensor, " direction"], Float[T
 
 
 def _result(
-    vocabulary: Vocabulary, matrices: list[WeightMatrix], read: list[_Read], settings: dict[str, Any], source: Any
+    vocabulary: Vocabulary,
+    matrices: list[WeightMatrix],
+    read: list[_Read],
+    settings: dict[str, Any],
+    n_drawn: int,
+    source: Any,
 ) -> SingularDirections:
     n = settings["n"]
     names = tuple(matrix.name for matrix in matrices)
@@ -188,20 +208,21 @@ def _result(
         values[matrix.name], texts[matrix.name] = words_values(vocabulary, [words, chance])
     above = values["above_chance"].data
     values["best"] = Values(above.amax(1), axes[:1], "SD of random directions")
-    told = _most_readable(matrices, dict(zip(sides, above.amax(1).tolist())))
-    plots = [_overview(settings["n_random"]) if len(sides) <= MAX_ROWS else _ranking(settings["n_random"])]
+    told = _most_readable(matrices, dict(zip(sides, above.amax(1).tolist())), n_drawn)
+    where = offset_words(settings["offset"]) if any(matrix.matrix == "QK" for matrix in matrices) else ""
+    plots = [(_overview if len(sides) <= MAX_ROWS else _ranking)(settings["n_random"], where)]
     plots += [words_plot(matrix, settings["offset"]) for matrix in told]
     settings = settings | {"norms": "folded", "sides": {m.name: list(m.sides) for m in matrices}}
     return SingularDirections(values=values, settings=settings, provenance=source, plots=tuple(plots), texts=texts)
 
 
-def _most_readable(matrices: list[WeightMatrix], best: dict[str, float]) -> list[WeightMatrix]:
+def _most_readable(matrices: list[WeightMatrix], best: dict[str, float], n_drawn: int) -> list[WeightMatrix]:
     """Those whose words are drawn, in the order they were asked for."""
     order = sorted(matrices, key=lambda matrix: -max(best[f"{matrix.name} {side}"] for side in matrix.sides))
-    return [matrix for matrix in matrices if matrix in order[:MAX_WORD_PLOTS]]
+    return [matrix for matrix in matrices if matrix in order[:n_drawn]]
 
 
-def _overview(n_random: int) -> Plot:
+def _overview(n_random: int, where: str) -> Plot:
     return Plot(
         "heatmap",
         "above_chance",
@@ -209,20 +230,20 @@ def _overview(n_random: int) -> Plot:
         y="side",
         title="Singular directions whose words stand out",
         caption="How far the words at the ends of each singular direction stand out of the vocabulary, above what "
-        f"directions of {n_random} random matrices give, in their standard deviations; within 2 is chance.",
+        f"directions of {n_random} random matrices give, in their standard deviations; within 2 is chance.{where}",
         caveat="Words that stand out need have nothing in common, and a direction may matter without a word for it.",
         options={"zero_centred": True, "colour_label": "above random (SD)", "colour_limit": 8},
     )
 
 
-def _ranking(n_random: int) -> Plot:
+def _ranking(n_random: int, where: str) -> Plot:
     return Plot(
         "bars",
         "best",
         x="side",
         title="Matrices whose words stand out most",
         caption="How far the words of the best singular direction of each side of a matrix stand out of the "
-        f"vocabulary, above what directions of {n_random} random matrices give, in their standard deviations.",
+        f"vocabulary, above what directions of {n_random} random matrices give, in their standard deviations.{where}",
         caveat="The best of several directions: by chance alone it is about 1 to 2.",
         options={"n_most": 30, "y_label": "above random (SD)"},
     )

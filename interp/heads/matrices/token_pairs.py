@@ -71,9 +71,18 @@ def like_with_like(
 ) -> Float[Tensor, ""]:
     """Share of tokens whose own column is the largest of their row; of evenly spaced ones where there are many."""
     left, right = _thin(matrix, rows, columns)
-    chosen = torch.arange(0, len(left), max(1, len(left) // SAMPLED), device=left.device)
+    chosen = torch.arange(0, len(left), _step(len(left)), device=left.device)
     hits = [(left[some] @ right.mT).argmax(1) == some for some in chosen.split(max(1, CHUNK_BYTES // (4 * len(right))))]
     return torch.cat(hits).float().mean().cpu()
+
+
+def n_sampled(n_tokens: int) -> int:
+    """How many of so many tokens `like_with_like` looks at."""
+    return len(range(0, n_tokens, _step(n_tokens)))
+
+
+def _step(n_tokens: int) -> int:
+    return max(1, n_tokens // SAMPLED)
 
 
 def _thin(matrix: Factored, rows: Tensor, columns: Tensor) -> tuple[Tensor, Tensor]:

@@ -17,17 +17,18 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import torch
+from scipy.stats import hypergeom  # type: ignore[import-untyped]
 from torch import Tensor
 
 from interp.errors import InputError, unknown
 from interp.heads.composition import KINDS
 from interp.heads.matrices.factored import Factored
-from interp.heads.matrices.parts import KEY, QUERY, READS, WRITES, offset_words
+from interp.heads.matrices.parts import KEY, QUERY, READS, WRITES
 from interp.heads.matrices.spectra import turned_at_random
-from interp.heads.matrices.token_pairs import largest_pairs, like_with_like
+from interp.heads.matrices.token_pairs import largest_pairs, like_with_like, n_sampled
 from interp.heads.matrices.vocabulary import Vocabulary, both_ends
-from interp.heads.matrices.word_tables import standing_plot, words_of_direction, words_values
-from interp.heads.rotating import checked_offset, rotated
+from interp.heads.matrices.word_tables import quoted, standing_plot, words_of_direction, words_values
+from interp.heads.rotating import checked_offset, offset_words, rotated
 from interp.heads.weights import folded_heads
 from interp.hooks.head_names import Head, HeadLike, as_heads, head_name
 from interp.models import identity
@@ -61,9 +62,26 @@ class VirtualWeights(Result):
 
     def pairs(self) -> pd.DataFrame:
         """The largest entries of the virtual weights between tokens, and the two tokens."""
-        frame = pd.DataFrame(self.texts["pairs"], columns=self.settings["sides"])
+        words = [[quoted(word) for word in pair] for pair in self.texts["pairs"]]
+        frame = pd.DataFrame(words, columns=self.settings["sides"])
         frame["size (SD)"] = self.values["pair"].data.tolist()
         return frame
+
+    def verdict(self) -> str:
+        """One sentence: does the second head look for (write) what the first one attended to?
+
+        strong: at least half of the words are the largest entry of their own row; weak: fewer, but more than with the
+        first head turned at random (Fisher's exact test, one-sided, 5 %); no: no more than that.
+        """
+        own, control = (float(self.values[name].data) for name in ("own_token", "control_own_token"))
+        n_words = int(self.settings["n_words"][0])
+        hits, by_chance = round(own * n_words), round(control * n_words)
+        beyond = hypergeom.sf(hits - 1, 2 * n_words, hits + by_chance, n_words) < 0.05
+        how = "strong" if beyond and own >= 0.5 else "weak" if beyond else "no"
+        return (
+            f"{own:.1%} of {n_words:,} words are the largest entry of their own row, {control:.1%} with the first head "
+            f"turned at random: {how} like-with-like."
+        )
 
 
 @torch.no_grad()
@@ -113,7 +131,8 @@ def virtual_weights(
     rows, columns = vocabulary.rows(READS), vocabulary.rows(sides[1])
     values["own_token"] = Values(like_with_like(actual, rows, columns), (), "share of tokens")
     values["control_own_token"] = Values(like_with_like(turned[0], rows, columns), (), "share of tokens")
-    settings = {"source": head_name(first), "destination": head_name(second), "kind": kind, "offset": stated}
+    settings: dict[str, Any] = {"source": head_name(first), "destination": head_name(second), "kind": kind}
+    settings |= {"offset": stated, "n_words": [n_sampled(len(rows)), len(rows)]}
     return VirtualWeights(
         values=values,
         settings=settings | {"n_random": n_random, "top": top, "norms": "folded", "sides": sides},
@@ -179,7 +198,7 @@ def _pairs(vocabulary: Vocabulary, actual: Factored, sides: list[str], n_pairs: 
 
 
 def _plots(first: str, second: str, kind: str, offset: int | None) -> tuple[Plot, ...]:
-    where = offset_words(offset)
+    where = offset_words(offset, f"QK of {second}")
     what = {
         "q": f"Where {first} attended to what is on the left, {second} queries for keys on the right",
         "k": f"Where {first} attended to what is on the left, {second} is attended to by queries on the right",

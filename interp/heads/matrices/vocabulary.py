@@ -20,6 +20,7 @@ from torch import Tensor
 
 from interp.errors import InputError
 from interp.heads.matrices.parts import WRITES
+from interp.heads.matrices.token_bytes import with_bytes
 from interp.heads.weights import divided, folded_unembedding
 from interp.models.tokens import to_strings
 from interp.tasks.wording import ordinary_tokens
@@ -97,8 +98,8 @@ class Vocabulary:
         return DirectionsRead(standing.cpu(), self.ids[index].cpu(), standing.mean(-1).cpu(), coherence.cpu())
 
     def words(self, ids: Int[Tensor, "*at"]) -> list[Any]:
-        """The text of every token, nested as the ids are."""
-        flat = to_strings(self._model, ids.flatten())
+        """The text of every token, nested as the ids are; bytes that are no whole character as \\xe2."""
+        flat = with_bytes(self._model.tokenizer, ids.flatten().tolist(), to_strings(self._model, ids.flatten()))
         for size in reversed(ids.shape[1:]):
             flat = [flat[i : i + size] for i in range(0, len(flat), size)]  # type: ignore[misc]
         return flat

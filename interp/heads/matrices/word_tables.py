@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from interp.heads.matrices.parts import WeightMatrix, offset_words
+from interp.heads.matrices.parts import WeightMatrix
 from interp.heads.matrices.vocabulary import DirectionsRead, Vocabulary
+from interp.heads.rotating import offset_words
 from interp.results import Axis, Plot, Values
 
 Ends = Mapping[str, tuple[int, int]]
@@ -50,12 +51,14 @@ def _places(group: Mapping[str, tuple[DirectionsRead, Ends]]) -> list[tuple[Dire
 
 def words_plot(matrix: WeightMatrix, offset: int | None) -> Plot:
     """The words of one matrix, whose values and texts bear its name."""
+    # The heads of a layer are held against the same random matrices.
+    whose = "a random matrix" + ", the same for all heads of a layer" * (not isinstance(matrix.part, int))
     return standing_plot(
         matrix.name,
         matrix.name,
         title=f"{matrix.name}: words of the singular directions",
         caption=f"{_SAID[matrix.matrix]}: the two ends (+ and −) of each singular direction, largest first, and of the "
-        f"first direction of a random matrix.{offset_words(offset) if matrix.matrix == 'QK' else ''}",
+        f"first direction of {whose}.{offset_words(offset) if matrix.matrix == 'QK' else ''}",
     )
 
 
@@ -69,11 +72,22 @@ def standing_plot(values: str, texts: str, *, title: str, caption: str) -> Plot:
         title=title,
         caption=caption,
         caveat="Words are read with the embedding and the unembedding; what layers in between do to them is left out.",
-        options={"cell_text": texts, "colour_label": "stands out (SD)", "colour_range": [3, 9]},
+        options={
+            "cell_text": texts,
+            "show_spaces": True,
+            "colour_label": "stands out (SD)",
+            "colour_range": [3, 9],
+        },
     )
 
 
 def words_of_direction(words: Sequence[str], sides: Sequence[str]) -> dict[str, str]:
     """The words of one row by side, as text with visible borders: ' the' 'The'."""
     each = len(words) // len(sides)
-    return {side: " ".join(repr(word) for word in words[i * each : (i + 1) * each]) for i, side in enumerate(sides)}
+    return {side: " ".join(quoted(word) for word in words[i * each : (i + 1) * each]) for i, side in enumerate(sides)}
+
+
+def quoted(word: str) -> str:
+    """A word with visible borders, so that ' the' is told from 'the'; a backslash, as of bytes, is left as it is."""
+    plain = "".join(c if c.isprintable() else repr(c)[1:-1] for c in word)
+    return f'"{plain}"' if "'" in plain else f"'{plain}'"

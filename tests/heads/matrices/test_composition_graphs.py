@@ -54,6 +54,24 @@ def test_rows_and_columns_explain_themselves() -> None:
     assert found[:, 5:].flatten().std().item() == pytest.approx(1, abs=0.2)
 
 
+def test_without_a_spread_the_second_test_is_left_out_and_said_so() -> None:
+    """Of the toy's four pairs, rows and columns explain all but rounding: 6.65e+13 deviations of nothing."""
+    found = interp.heads.composition_graph(interp.load_model("toy/induction"))
+    assert found.untested() == ["q", "k", "v"]
+    assert found.values["pair_over_both_heads"].data.isnan().all()
+    assert found.counts()["specific"].isna().all()
+    assert found.edges()["over both heads"].isna().all()
+    assert list(found.values["above"].axis("edge").labels) == ["a0.0->a1.0.k"], "by the first test alone"
+    assert "the first decides alone" in found.plots[0].caption
+
+
+@pytest.mark.parametrize("offset", [0, 3])
+def test_the_caption_says_which_matrices(offset: int) -> None:
+    caption = interp.heads.composition_graph(tiny("llama"), offset=offset).plots[0].caption
+    assert ("Queries and keys for a key 3 tokens" if offset else "Queries and keys without rotation") in caption
+    assert "offset" not in interp.heads.composition_graph(tiny("llama"), "v").plots[0].caption
+
+
 @pytest.mark.parametrize("name", TINY)
 def test_scores_are_the_composition_scores(name: str) -> None:
     model = tiny(name)

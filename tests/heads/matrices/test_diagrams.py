@@ -44,6 +44,23 @@ def test_the_corner_with_most_weight(part: str, matrix: str, tmp_path: object) -
     assert len(found.figure().data) == 3
 
 
+def test_what_is_found_is_said_in_a_sentence() -> None:
+    toy = interp.load_model("toy/induction")
+    told = interp.heads.hinton(toy, "1.0", "OV", words=list(range(6))).finding()
+    assert "for 6 of 6 words" in told
+    corner = interp.heads.hinton(tiny("llama"), "1.2", "OV", n=48)
+    assert "hold 100.0% of the squared norm" in corner.finding()
+    assert "would hold 100.0%" in corner.finding()
+    assert "mean over words removed" in interp.heads.hinton(toy, "1.0", "OV", words=[0, 1]).plots[0].caption.lower()
+
+
+@pytest.mark.parametrize("offset", [0, 2])
+def test_query_key_diagrams_say_which_matrix_they_show(offset: int) -> None:
+    caption = interp.heads.hinton(tiny("llama"), "1.2", "QK", n=4, offset=offset).plots[0].caption
+    assert ("QK for a key 2 tokens before" if offset else "QK without rotation (offset 0)") in caption
+    assert "QK" not in interp.heads.hinton(tiny("gpt2"), "1.2", "QK", n=4).plots[0].caption, "no rotary positions"
+
+
 @pytest.mark.parametrize(
     ("part", "matrix", "options", "message"),
     [
@@ -52,7 +69,7 @@ def test_the_corner_with_most_weight(part: str, matrix: str, tmp_path: object) -
         ("1.2", "OV", {"words": [100]}, "no token id below 100"),
         ("1.2", "OV", {"words": ["w1"]}, "no single token"),
         ("1.2", "OV", {"n": 200}, "from 1 to 80"),
-        ("1.2", "W_in", {}, "there is no matrix of these parts 'W_in'"),
+        ("1.2", "W_in", {}, "a head has OV and QK"),
     ],
 )
 def test_mistakes_are_one_sentence(part: str, matrix: str, options: dict[str, object], message: str) -> None:

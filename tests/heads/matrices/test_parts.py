@@ -62,13 +62,14 @@ def test_a_random_matrix_is_folded_as_the_models_own() -> None:
 @pytest.mark.parametrize(
     ("parts", "matrices", "message"),
     [
-        ("9.0", None, "layer 9 of 'pattern' does not exist"),
+        ("9.0", None, "layer 9 does not exist: the layers are 0 to"),
         ("1.9", None, "head 9 does not exist"),
-        ("m7", None, "there is no layer 7"),
+        ("m7", None, "layer 7 does not exist: the layers are 0 to 3"),
         ("head", None, "'head' names no part; write '18.6'"),
         ([], None, "no parts were given"),
-        ("1.0", "W_in", "there is no matrix of these parts 'W_in'"),
-        ("m1", "OV", "there is no matrix of these parts 'OV'"),
+        ("1.0", "W_in", "1.0: a head has OV and QK; W_in goes with an MLP"),
+        ("m1", "OV", "m1: an MLP has W_in, W_out and perhaps W_gate; OV goes with a head"),
+        ("m20", "OV", "m20: an MLP has"),
         (["1.0", "m1"], "W_on", "did you mean"),
     ],
 )

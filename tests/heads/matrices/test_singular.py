@@ -114,6 +114,28 @@ def test_queries_and_keys_turn_with_the_offset() -> None:
     torch.testing.assert_close(values[0].sel(matrix="1.0 OV").data, values[1].sel(matrix="1.0 OV").data)
 
 
+def test_the_share_of_all_that_was_looked_through_is_counted_by_side() -> None:
+    found = interp.heads.singular_directions(tiny("llama"), ["1.0", "2.0", "m1"], n=3, n_random=5, n_drawn=2)
+    frame = found.standing_out().set_index("side")
+    assert frame["directions"].to_dict() == {"reads": 12, "writes": 9, "query": 6, "key": 6}
+    passed = found.values["concentration"].data > found.values["control_high"].data[:, None]
+    assert frame["stand out"].sum() == passed.sum()
+    assert frame["share"]["writes"] == pytest.approx(frame["stand out"]["writes"] / 9)
+    assert len(found.plots) == 3, "the overview, and the words of two matrices"
+
+
+def test_captions_say_which_query_key_matrix_and_whose_random_one() -> None:
+    for offset, words in ((0, "QK without rotation (offset 0)"), (2, "QK for a key 2 tokens before the query")):
+        found = interp.heads.singular_directions(tiny("llama"), "1.0", n=2, n_random=2, offset=offset)
+        overview, of_ov, of_qk = (plot.caption for plot in found.plots)
+        assert words in overview
+        assert words in of_qk
+        assert words not in of_ov
+        assert "the same for all heads of a layer" in of_ov
+    (caption, *_) = (plot.caption for plot in interp.heads.singular_directions(tiny("llama"), "m1", n=2).plots)
+    assert "QK" not in caption
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

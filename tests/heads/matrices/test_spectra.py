@@ -87,9 +87,28 @@ def test_a_random_turn_keeps_lengths_and_angles_and_forgets_directions() -> None
 def test_results_are_stored_and_drawn(tmp_path: object) -> None:
     found = interp.heads.decompose(tiny("llama"), ["0.1", "1.0"], n_random=3, offset=1)
     assert load(found.save(tmp_path / "found")).equal(found)  # type: ignore[operator]
-    assert "a key 1 token before the query" in found.plots[0].caption
+    assert "QK for a key 1 token before the query" in found.plots[0].caption
+    assert "mean over words removed" in found.plots[0].caption
     drawn = found.figure()
     assert [note.text for note in drawn.layout.annotations] == ["0.1 OV", "0.1 QK", "1.0 OV", "1.0 QK"]
+
+
+@pytest.mark.parametrize("circuit", ["OV", "QK"])
+def test_one_panel_says_which_circuit_and_which_offset(circuit: str) -> None:
+    (plot,) = interp.heads.decompose(tiny("llama"), "1.2", circuit, space="stream", n_random=2).plots
+    assert plot.title == f"Eigenvalues of 1.2 {circuit}"
+    assert ("without rotation (offset 0)" in plot.caption) == (circuit == "QK")
+    assert "mean over words" not in plot.caption
+
+
+def test_findings_say_where_a_score_lies_beside_the_controls() -> None:
+    toy = interp.load_model("toy/induction")
+    (said,) = interp.heads.decompose(toy, ["1.0"], "OV", n_random=30).findings()
+    assert said == "OV: copying, above 95 % of the turned circuits: 1.0 (1.00)."
+    (said,) = interp.heads.decompose(toy, ["0.0"], "OV", space="stream", n_random=3).findings()
+    assert said.endswith(
+        "no score, since all eigenvalues are 0 (it writes nothing into the directions that it reads): 0.0."
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformer_lens import FactoredMatrix
@@ -94,7 +96,23 @@ def test_results_are_stored_and_drawn(tmp_path: object) -> None:
     assert list(found.words(2).columns) == ["end", "reads", "query"]
     assert len(found.words(2)) == 4
     assert [trace.name for trace in found.figure().data if trace.name] == ["actual", "turned at random"]
-    assert "a key 1 token before" in found.plots[0].caption
+    assert all("QK of 2.3 for a key 1 token before" in plot.caption for plot in found.plots)
+    plain = interp.heads.virtual_weights(tiny("llama"), "0.1", "2.3", n=2, n_pairs=0, n_random=2)
+    assert all("QK of 2.3 without rotation (offset 0)" in plot.caption for plot in plain.plots)
+    values = interp.heads.virtual_weights(tiny("llama"), "0.1", "2.3", "v", n=2, n_pairs=0, n_random=2)
+    assert not any("offset" in plot.caption for plot in values.plots)
+
+
+def test_the_verdict_is_held_against_chance() -> None:
+    found = interp.heads.virtual_weights(interp.load_model("toy/induction"), "0.0", "1.0", "k", n=2, top=1, n_pairs=0)
+    assert found.verdict().startswith("100.0% of ")
+    assert found.verdict().endswith("strong like-with-like.")
+    settings = {**found.settings, "n_words": [2000, 49000]}
+    for own, control, how in ((0.007, 0.0, "weak"), (0.0005, 0.0, "no"), (0.02, 0.02, "no"), (0.6, 0.01, "strong")):
+        numbers = {"own_token": own, "control_own_token": control}
+        values = {name: replace(found.values[name], data=torch.tensor(share)) for name, share in numbers.items()}
+        one = replace(found, values={**found.values, **values}, settings=settings)
+        assert one.verdict().endswith(f"{how} like-with-like."), (own, control)
 
 
 @pytest.mark.parametrize(
