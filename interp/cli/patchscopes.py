@@ -18,12 +18,18 @@ from typing import Annotated
 import pandas as pd
 import tyro
 from rich.console import Console
+from torch import Tensor
 
 from interp import lens
 from interp.cli.answering import Answer, Maybe, Options, Several, answering
+from interp.cli.passages import ENGLISH
 from interp.cli.texts import read_prompt
-from interp.cli.tuned_texts import ENGLISH, load_lens, some_rows, training_texts
+from interp.cli.tuned_texts import context_length, held_out_contexts, load_lens, some_rows
 from interp.errors import InputError
+from interp.lens.patchscope_runs import INSPECTIONS
+
+LENGTH = 48
+"""Tokens of a prompt with --precision."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,7 @@ def main(config: Config, console: Console | None = None) -> int:
 
 def _describe(answer: Answer, config: Config) -> None:
     source = read_prompt(answer.model, config.text, config.ids)
-    own = config.ids and config.inspection not in ("identity", "description")
-    inspection = read_prompt(answer.model, config.inspection, own)
+    inspection = _inspection(answer, config, config.inspection)
     found = answer.step(
         "patchscope",
         lambda: lens.patchscope(
@@ -93,25 +98,39 @@ def _describe(answer: Answer, config: Config) -> None:
             frame[name] = frame[name].astype(str)
     for name in ("next token", "generated"):
         frame[name] = frame[name].map(repr)
-    answer.show(
-        frame, f"what follows {found.texts['tokens'][0][found.settings['position']]!r} in the inspection prompt"
+    token = repr(found.texts["tokens"][0][found.settings["position"]])
+    answer.show(frame, f"what follows {token} in the inspection prompt")
+    answer.conclude(_surest(frame, token))
+
+
+def _surest(frame: pd.DataFrame, token: str) -> str:
+    """The state that the model goes on from most surely."""
+    row = frame.sort_values("probability").iloc[-1]
+    where = f"layer {row['layer']}" + (f", written at layer {row['target']}," if "target" in frame else "")
+    return (
+        f"The state of {token} from {where} is what the model goes on from most surely: {row['generated']} "
+        f"(first token {row['probability']:.2f})."
     )
 
 
 def _precision(answer: Answer, config: Config) -> None:
     tuned = None if config.lens is None else load_lens(answer.model, config.lens)
-    inspection = "identity" if config.inspection == "description" else config.inspection
+    inspection = _inspection(answer, config, "identity" if config.inspection == "description" else config.inspection)
+    # Prompts are as long as in Python, or as the model takes them.
+    length = context_length(answer.model, LENGTH, ENGLISH, config.bos)
+    contexts = held_out_contexts(answer.model, ENGLISH, length, config.n, seed=config.seed, bos=config.bos)
     found = answer.step(
         "precision",
         lambda: lens.patchscope_precision(
             answer.model,
-            training_texts(answer.model, ENGLISH, held_out=True),
+            contexts,
             lens=tuned,
             layers=list(config.layers) or None,
             n=config.n,
+            length=length,
             inspection=inspection,
             at=config.at,
-            prepend_bos=config.bos,
+            prepend_bos=config.bos and isinstance(inspection, str),
             seed=config.seed,
         ),
     )
@@ -122,3 +141,29 @@ def _precision(answer: Answer, config: Config) -> None:
         for method in found.values[name].axis("method").labels:
             columns[f"{name} {method}"] = found.values[name].sel(method=method).data.tolist()
     answer.show(some_rows(pd.DataFrame(columns)), f"{config.n} prompts, the model's next token (surprisal in nats)")
+    answer.conclude(_compared(found))
+
+
+def _inspection(answer: Answer, config: Config, given: str) -> str | Tensor:
+    """The inspection prompt: the name of one, a text, or token ids."""
+    if given not in INSPECTIONS:
+        return read_prompt(answer.model, given, config.ids)
+    if answer.model.tokenizer is None:
+        raise InputError(
+            f"{answer.model.cfg.model_name} has no tokenizer, and the inspection prompt {given!r} is a text; give "
+            "--inspection as token ids too, as in --ids --inspection '0 5 3'"
+        )
+    return given
+
+
+def _compared(found: lens.PatchscopePrecision) -> str:
+    """The precision of every method halfway and at the last layer."""
+    precision = found.values["precision"]
+    layers = precision.axis("layer").labels
+    said = []
+    for i in dict.fromkeys((len(layers) // 2, len(layers) - 1)):
+        shares = precision.sel(layer=layers[i]).data.tolist()
+        told = [f"{share:.2f} ({method})" for method, share in zip(precision.axis("method").labels, shares)]
+        said.append(f"from layer {layers[i]}: {', '.join(told)}")
+    n = found.settings["n"]
+    return f"Share of {n} prompts whose next token is read as the model predicts it, {'; '.join(said)}."

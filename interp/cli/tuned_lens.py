@@ -5,6 +5,7 @@ Try:
     interp tuned-lens --n-steps 100 --positions 128
     interp tuned-lens --text my_texts/ --model gpt2
     interp tuned-lens --vocabulary 0         without any estimate, slower
+    interp tuned-lens --model toy/induction  on random tokens
 
 The lens is kept in the run's directory, in lens/, in the layout of the package tuned-lens. A tenth of the documents is
 held out, and the lens is evaluated on them at the end. Interrupted, the same command goes on from its last checkpoint.
@@ -13,18 +14,20 @@ held out, and the lens is evaluated on them at the end. Interrupted, the same co
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 
 from interp import lens
 from interp.cli.answering import Answer, Options, answering
-from interp.cli.fitting import context_of
-from interp.cli.tuned_texts import ENGLISH, evaluated, training_texts
+from interp.cli.passages import ENGLISH
+from interp.cli.tuned_texts import context_length, described_texts, evaluated, held_out_contexts, read_contexts
 from interp.lens import LensTraining, TunedLens
 from interp.lens.translators import CONFIG
 
 LENS = "lens"
+EVERY = 10
+"""Steps between checkpoints."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Config(Options):
     """Options of `interp tuned-lens`."""
 
     text: str = ENGLISH
-    """english (presidents' messages), a .txt file, or a folder of them, of which each is one document."""
+    """english (presidents' messages; random tokens where the model has no tokenizer), random, a .txt file, or a
+    folder of them, of which each is one document."""
     n_steps: int = 100
     """Steps of training."""
     context: int = 256
@@ -48,7 +52,10 @@ class Config(Options):
     start: Literal["regression", "identity"] = "regression"
     """regression: of the last stream on each layer's; identity: translators that change nothing."""
     measured: int = 64
-    """Contexts that the regression and the coordinates are measured on."""
+    """Contexts that the regression and the coordinates are measured on; their tokens should be several times the
+    width of the model's residual stream."""
+    checked: int = 8
+    """Contexts held out of the training: every layer keeps the translator that is best on them."""
     bos: bool = False
     """Begin every context with the BOS token."""
     n: int = 32
@@ -56,35 +63,41 @@ class Config(Options):
 
 
 def main(config: Config, console: Console | None = None) -> int:
-    """Train, evaluate on held-out documents, keep the lens and both results in a run."""
+    """Train, evaluate on held-out contexts, keep the lens and both results in a run."""
     with answering("tuned-lens", config, title=f"Tuned lens of {config.model}", console=console) as a:
-        trained = _trained(a, config)
+        length = context_length(a.model, config.context, config.text, config.bos)
+        settings = _settings(config, length)
+        how: dict[str, Any] = {"seed": config.seed, "bos": config.bos}
+        # All that can be refused is refused before the training, which takes minutes.
+        held_out = held_out_contexts(a.model, config.text, length, config.n, **how) if config.n else None
+        trained = _trained(a, config, settings)
         a.step("training", lambda: lens.learning_curve(a.model, trained))
-        if config.n:
-            evaluated(
-                a, trained, config.text, context=_context(a, config), n=config.n, seed=config.seed, bos=config.bos
-            )
+        if held_out is not None:
+            evaluated(a, trained, held_out, n=config.n, seed=config.seed)
         a.say(f"lens:    {a.run.directory / LENS}")
     return 0
 
 
-def _trained(answer: Answer, config: Config) -> TunedLens:
+def _settings(config: Config, length: int) -> LensTraining:
+    named = {field.name for field in fields(LensTraining)}
+    given = {name: value for name, value in vars(config).items() if name in named}
+    return LensTraining(**given | {"context": length, "prepend_bos": config.bos})
+
+
+def _trained(answer: Answer, config: Config, settings: LensTraining) -> TunedLens:
     directory = answer.run.directory / LENS
     if (directory / CONFIG).exists():
         return TunedLens.load(directory)
-    named = {field.name for field in fields(LensTraining)}
-    given = {name: value for name, value in vars(config).items() if name in named}
-    settings = LensTraining(**given | {"context": _context(answer, config), "prepend_bos": config.bos})
-    read = settings.contexts * min(settings.positions, settings.context - 1)
-    answer.say(f"{settings.n_steps} steps over {settings.contexts * settings.context} tokens, {read} of them read")
-    found = lens.train_tuned_lens(
-        answer.model, training_texts(answer.model, config.text, held_out=False), settings, directory=directory
+    model, length = answer.model, settings.context
+    contexts = read_contexts(
+        model, config.text, length, settings.n_contexts, held_out=False, seed=config.seed, bos=config.bos
     )
+    read = settings.contexts * min(settings.positions, length - 1)
+    answer.say(
+        f"{settings.n_steps} steps over {settings.contexts * length} tokens each, {read} of them read, out of "
+        f"{described_texts(model, config.text)}"
+    )
+    found = lens.train_tuned_lens(model, contexts, settings, directory=directory, every=EVERY)
     found.save(directory)
-    (directory / "checkpoint.safetensors").unlink(missing_ok=True)  # three times the size of the lens
+    (directory / "checkpoint.safetensors").unlink(missing_ok=True)  # five times the size of the lens
     return found
-
-
-def _context(answer: Answer, config: Config) -> int:
-    limit = context_of(answer.model)
-    return config.context if limit is None else min(config.context, limit)

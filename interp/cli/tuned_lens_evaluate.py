@@ -16,10 +16,13 @@ import pandas as pd
 from rich.console import Console
 
 from interp import lens
-from interp.cli.answering import Options, Several, answering
-from interp.cli.fitting import context_of
-from interp.cli.tuned_texts import ENGLISH, evaluated, load_lens, training_texts
-from interp.lens import CausalBasis
+from interp.cli.answering import Answer, Options, Several, answering
+from interp.cli.passages import ENGLISH
+from interp.cli.tuned_texts import context_length, evaluated, held_out_contexts, load_lens, read_contexts
+from interp.lens import CausalBasis, TunedLens
+
+BASIS_CONTEXTS = 16
+"""Contexts that the causal basis is measured on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +32,8 @@ class Config(Options):
     lens: str
     """The directory of a lens (config.json, params.safetensors)."""
     text: str = ENGLISH
-    """english (presidents' messages), a .txt file, or a folder of them; the side that training leaves out."""
+    """english (presidents' messages; random tokens where the model has no tokenizer), random, a .txt file, or a
+    folder of them; the side that training leaves out."""
     n: int = 32
     """Contexts."""
     context: int = 256
@@ -46,25 +50,31 @@ def main(config: Config, console: Console | None = None) -> int:
     """Evaluate, print a table by layer, keep everything in a run."""
     with answering("tuned-lens-evaluate", config, title=f"Tuned lens of {config.model}", console=console) as a:
         tuned = load_lens(a.model, config.lens)
-        limit = context_of(a.model)
-        context = config.context if limit is None else min(config.context, limit)
-        evaluated(a, tuned, config.text, context=context, n=config.n, seed=config.seed, bos=config.bos)
+        length = context_length(a.model, config.context, config.text, config.bos)
+        held_out = held_out_contexts(a.model, config.text, length, config.n, seed=config.seed, bos=config.bos)
+        evaluated(a, tuned, held_out, n=config.n, seed=config.seed)
         if config.basis:
-            found = a.step(
-                "basis",
-                lambda: lens.causal_basis(
-                    a.model,
-                    tuned,
-                    training_texts(a.model, config.text, held_out=True),
-                    layers=list(config.layers) or None,
-                    k=config.basis,
-                    context=min(128, context),
-                    prepend_bos=config.bos,
-                    seed=config.seed,
-                ),
-            )
+            found = a.step("basis", lambda: _measured_basis(a, config, tuned, length))
             a.show(_basis(found), "causal basis: mean KL when a direction is put to its mean (nats)")
     return 0
+
+
+def _measured_basis(answer: Answer, config: Config, tuned: TunedLens, length: int) -> CausalBasis:
+    short = context_length(answer.model, min(128, length), config.text, config.bos)
+    contexts = read_contexts(
+        answer.model, config.text, short, BASIS_CONTEXTS, held_out=True, seed=config.seed, bos=config.bos
+    )
+    return lens.causal_basis(
+        answer.model,
+        tuned,
+        contexts,
+        layers=list(config.layers) or None,
+        k=config.basis,
+        context=short,
+        n=BASIS_CONTEXTS,
+        positions=min(8, short - 1),
+        seed=config.seed,
+    )
 
 
 def _basis(found: CausalBasis) -> pd.DataFrame:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Annotated
 
+import pandas as pd
 import tyro
 from rich.console import Console
 
@@ -47,6 +48,20 @@ def main(config: Config, console: Console | None = None) -> int:
                 continue
             found = a.step(name, partial(lens.trajectory, a.model, prompt, used, prepend_bos=config.bos))
             path = found.path(config.position)
-            label = found.values["kl"].axis("position").labels[config.position]
-            a.show(some_rows(path), f"{name.replace('-', ' ')}: after {label!r} (nats)")
+            a.show(some_rows(path), f"{name.replace('-', ' ')}: after {_place(found, config.position)} (nats)")
+            a.conclude(_settled(path, name.replace("-", " "), _place(found, config.position)))
     return 0
+
+
+def _place(found: lens.Trajectory, position: int) -> str:
+    """A token and where it stands: "'is' (position 4)"."""
+    tokens = found.texts["tokens"][0]
+    return f"{tokens[position]!r} (position {position % len(tokens)})"
+
+
+def _settled(path: pd.DataFrame, name: str, place: str) -> str:
+    """From which layer on the most probable token is the model's own."""
+    tokens, final = list(path["token"]), path["token"].iloc[-1]
+    first = max((i + 1 for i, token in enumerate(tokens) if token != final), default=0)
+    which = f"layer {path['layer'].iloc[first]}" if first < len(tokens) - 1 else "the output"
+    return f"After {place} the model predicts {final}; read through the {name} it is the first choice from {which} on."

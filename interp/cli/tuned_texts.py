@@ -6,16 +6,56 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from jaxtyping import Int
+from torch import Tensor
 
 from interp import lens
 from interp.cli.answering import Answer
+from interp.cli.fitting import context_of
+from interp.cli.passages import ENGLISH, RANDOM
 from interp.errors import InputError
 from interp.lens import TunedLens, TunedLensEvaluation
+from interp.lens.tuned_texts import as_contexts
 from interp.tasks.english_texts import english_documents
+from interp.tasks.repetition import repeated_random_tokens
 
-ENGLISH = "english"
 ROWS = 12
 """Layers of the printed tables."""
+
+
+def context_length(model: Any, wanted: int, text: str, bos: bool) -> int:
+    """`wanted` tokens, or as many as the model takes; of random tokens an even number after the BOS."""
+    limit = context_of(model)
+    length = wanted if limit is None else min(wanted, limit)
+    return length - (length - int(bos)) % 2 if is_random(model, text) else length
+
+
+def is_random(model: Any, text: str) -> bool:
+    """Whether contexts are random tokens, repeated: asked for, or since the model has no tokenizer."""
+    return text == RANDOM or (text == ENGLISH and model.tokenizer is None)
+
+
+def read_contexts(
+    model: Any, text: str, length: int, n: int | None, *, held_out: bool, seed: int, bos: bool
+) -> Int[Tensor, "context pos"]:
+    """Contexts of one side of the split: at most `n`, drawn by the seed, or all of a text's in order.
+
+    Raises InputError for a text where the model has no tokenizer, and for texts that are too short.
+    """
+    if is_random(model, text):
+        if n is None or length < 2 + int(bos):
+            raise InputError(f"a context of {length} tokens repeats nothing; use a longer one")
+        drawn = repeated_random_tokens(model, n, (length - int(bos)) // 2, 2 * seed + int(held_out), bos)
+        return drawn.as_subclass(Tensor).cpu()
+    documents = training_texts(model, text, held_out=held_out)
+    return as_contexts(model, documents, length, n, prepend_bos=bos, seed=seed)
+
+
+def described_texts(model: Any, text: str) -> str:
+    """What contexts are made of, in words."""
+    if is_random(model, text):
+        return "random tokens, repeated once"
+    return "presidents' messages" if text == ENGLISH else f"the texts of {text}"
 
 
 def training_texts(model: Any, text: str, *, held_out: bool) -> list[tuple[str, str]]:
@@ -24,9 +64,7 @@ def training_texts(model: Any, text: str, *, held_out: bool) -> list[tuple[str, 
     A single .txt file is cut at its blank lines, each paragraph a document, since a split of one document is none.
     """
     if model.tokenizer is None:
-        raise InputError(
-            f"{model.cfg.model_name} has no tokenizer, so it reads no texts; use Python with token tensors"
-        )
+        raise InputError(f"{model.cfg.model_name} has no tokenizer, so it reads no text; use --text {RANDOM}")
     documents = english_documents(None if text == ENGLISH else text)
     if text.endswith(".txt"):
         documents = iter(_halves(*next(documents)))
@@ -56,26 +94,36 @@ def some_rows(frame: pd.DataFrame) -> pd.DataFrame:
     return kept
 
 
-def evaluated(
-    answer: Answer, tuned: TunedLens, text: str, *, context: int, n: int, seed: int, bos: bool
-) -> TunedLensEvaluation:
-    """Both lenses on held-out documents, as a step of the run, with its table."""
-    model = answer.model
+def held_out_contexts(
+    model: Any, text: str, length: int, n: int, *, seed: int, bos: bool
+) -> Int[Tensor, "context pos"]:
+    """What a lens is evaluated on. Raises InputError where the held-out texts do not make `n` contexts."""
+    found = read_contexts(model, text, length, n if is_random(model, text) else None, held_out=True, seed=seed, bos=bos)
+    if len(found) < n:
+        raise InputError(
+            f"the held-out texts make {len(found)} contexts of {length} tokens and {n} are wanted; use "
+            f"--n {len(found)}, a shorter --context, or more texts"
+        )
+    return found
+
+
+def evaluated(answer: Answer, tuned: TunedLens, contexts: Tensor, *, n: int, seed: int) -> TunedLensEvaluation:
+    """Both lenses on `n` of the held-out contexts, as a step of the run, with its table and what it shows."""
     found = answer.step(
         "evaluation",
         lambda: lens.evaluate_tuned_lens(
-            model,
+            answer.model,
             tuned,
-            training_texts(model, text, held_out=True),
-            context=context,
+            contexts,
+            context=contexts.shape[1],
             n=n,
-            positions=min(16, context - 1),
+            positions=min(16, contexts.shape[1] - 1),
             seed=seed,
-            prepend_bos=bos,
         ),
     )
     title = f"{n} held-out contexts: KL from the model's prediction and bias (nats), agreement with its first choice"
     answer.show(_table(found), title)
+    answer.conclude(*lens.tuned_lens_findings(found))
     return found
 
 

@@ -28,6 +28,7 @@ _NAMES = {
     "tuned_lens": "tuned_reading",
     "TunedLensEvaluation": "tuned_evaluation",
     "evaluate_tuned_lens": "tuned_evaluation",
+    "tuned_lens_findings": "tuned_findings",
     "CausalBasis": "tuned_causes",
     "causal_basis": "tuned_causes",
     "split_documents": "tuned_texts",
@@ -63,6 +64,7 @@ __all__ = [
     "train_tuned_lens",
     "trajectory",
     "tuned_lens",
+    "tuned_lens_findings",
 ]
 
 

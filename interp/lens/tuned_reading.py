@@ -26,6 +26,9 @@ TUNED = (
     "Each layer is read through a translator trained on other texts: it says what can be read off, not what is used."
 )
 
+TOLD = ("history", "held_out", "identity_kl", "kept_steps")
+"""Entries of `TunedLens.training` that are outcomes."""
+
 
 class TunedLensReading(Result):
     """As `LogitLens`, read through the translators of a tuned lens."""
@@ -64,8 +67,8 @@ def tuned_lens(
 
 
 def lens_settings(lens: TunedLens) -> dict[str, Any]:
-    """Which lens it was, as plain data, without its loss history."""
-    return {name: value for name, value in lens.training.items() if name != "history"}
+    """Which lens it was, as plain data, without the numbers that its training told."""
+    return {name: value for name, value in lens.training.items() if name not in TOLD}
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,7 @@ import torch
 from interp.cli import main as command_line
 from interp.lens import TunedLens
 from interp.results import load
-from tests.cli.asking import Ask
+from tests.cli.asking import Ask, results_of
 
 TRAIN = ["--n-steps", "3", "--context", "12", "--contexts", "2", "--positions", "6", "--measured", "6", "--n", "6"]
 
@@ -57,8 +57,8 @@ def test_a_lens_is_evaluated_and_shown(trained: Path, llama: str, texts: str, tm
     assert "causal basis" in out
     assert command_line.main(["tuned-lens", "show", "w5 w6 w7", *shared]) == 0
     out = capsys.readouterr().out
-    assert "tuned lens: after '2 w7'" in out
-    assert "logit lens: after '2 w7'" in out
+    assert "tuned lens: after 'w7' (position 2)" in out
+    assert "logit lens: after 'w7' (position 2)" in out
     (folder,) = (tmp_path / "tuned-lens-show").iterdir()
     assert sorted(path.name for path in (folder / "results").iterdir()) == ["logit-lens", "tuned-lens"]
 
@@ -84,6 +84,56 @@ def test_an_interrupted_training_goes_on(
     assert command_line.main(command) == 0
     assert len(count) == 4, "two steps, the one interrupted, and that one again"
     assert len(list((tmp_path / "tuned-lens").iterdir())) == 1
+
+
+RANDOM = ["--n-steps", 2, "--contexts", 2, "--measured", 6, "--n", 5]
+
+
+def test_a_model_without_a_tokenizer_trains_on_random_tokens(ask: Ask, tmp_path: Path) -> None:
+    out = ask("tuned-lens", *RANDOM)
+    assert "out of random tokens, repeated once" in out
+    evaluation = results_of(tmp_path, "tuned-lens")["evaluation"]
+    assert evaluation.settings["n"] == 5
+    (folder,) = (tmp_path / "tuned-lens").iterdir()
+    assert "5 held-out contexts" in ask("tuned-lens evaluate", "--lens", folder, "--n", 5, "--basis", 1, "--layers", 1)
+    assert "(position 3)" in ask("tuned-lens show", "0 1 2 3", "--ids", "--lens", folder)
+    assert "from layer 1: " in ask("patchscopes", "--precision", "--ids", "--inspection", "0 5 3", "--n", 5)
+
+
+def test_the_finding_comes_first_and_says_where_the_lens_is_worse(trained: Path) -> None:
+    page = (trained / "report.html").read_text()
+    short = page[page.index("In short") :]
+    short = short[: short.index("<table")]
+    assert "halfway: KL from the model" in short
+    assert "worse than the logit lens" in short
+    assert "steps over" not in short, "how it was made comes at the end"
+
+
+def test_few_tokens_are_said(llama: str, texts: str, tmp_path: Path, capsys, caplog: pytest.LogCaptureFixture) -> None:
+    options = [*TRAIN, "--measured", "2"]
+    assert command_line.main(["tuned-lens", "--model", llama, "--text", texts, "--out", str(tmp_path), *options]) == 0
+    for words in (caplog.text, capsys.readouterr().out):
+        assert "measured on 22 tokens, and a stream has 48 directions" in words
+        assert "--measured 5" in words
+
+
+def test_what_cannot_be_evaluated_is_refused_before_the_training(
+    llama: str, texts: str, tmp_path: Path, capsys
+) -> None:
+    options = [*TRAIN, "--n", "999"]
+    assert command_line.main(["tuned-lens", "--model", llama, "--text", texts, "--out", str(tmp_path), *options]) == 2
+    printed = capsys.readouterr()
+    assert "and 999 are wanted; use --n" in printed.err
+    assert "steps over" not in printed.out
+
+
+def test_texts_without_a_tokenizer_are_refused_before_anything_is_announced(ask: Ask, texts: str) -> None:
+    assert "use --text random" in ask("tuned-lens", "--text", texts, code=2)
+
+
+@pytest.mark.parametrize("inspection", [[], ["--inspection", "identity"]])
+def test_an_inspection_prompt_that_needs_a_tokenizer_asks_for_ids(ask: Ask, inspection: list[str]) -> None:
+    assert "give --inspection as token ids too" in ask("patchscopes", "0 1 2", "--ids", *inspection, code=2)
 
 
 def test_patchscopes_of_a_text(llama: str, tmp_path: Path, capsys) -> None:

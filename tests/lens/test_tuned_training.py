@@ -78,10 +78,10 @@ def test_every_kind_of_model_gets_a_better_lens(name: str) -> None:
 
 def test_one_step_follows_the_gradient_of_the_loss() -> None:
     """From the identity, against automatic differentiation of the definition in the parameters of the paper."""
-    model, tokens = tiny("gpt2"), random_tokens(4, 9)
-    settings = replace(QUICK, n_steps=1, positions=8, vocabulary=0, start="identity", learning_rate=1e-4, measured=4)
-    lens = train_tuned_lens(model, tokens, settings)
-    streams = streams_at(model, tokens, torch.arange(1, 9).expand(4, -1)).flatten(1, 2)
+    model, tokens = tiny("gpt2"), random_tokens(40, 9)
+    settings = replace(QUICK, n_steps=1, contexts=32, positions=8, vocabulary=0, start="identity", measured=32)
+    lens = train_tuned_lens(model, tokens, replace(settings, learning_rate=1e-4))
+    streams = streams_at(model, tokens, torch.arange(1, 9).expand(40, -1)).flatten(1, 2)
     head = Unembedding.of(model)
     log_p = head.logits(head.normed(streams[-1])).log_softmax(-1)
     for layer in range(3):
