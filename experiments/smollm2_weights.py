@@ -97,7 +97,7 @@ def questions(name: str, n: int, n_tokens: int) -> dict[str, Callable[[], Result
         return lambda: heads.weights_in_context(model(), part, matrix, passages(), offset=offset)
 
     steps: dict[str, Callable[[], Result]] = {
-        "all_heads": lambda: heads.singular_directions(model(), all_heads(model()), "OV", n=2),
+        "all_heads": lambda: heads.singular_directions(model(), all_heads(model()), "OV", n=2, n_drawn=0),
         "directions": lambda: heads.singular_directions(model(), [*HEADS, "m20"], offset=1),
         "spectra": lambda: heads.decompose(model(), HEADS, offset=1),
         "graph": lambda: heads.composition_graph(model(), offset=1),
@@ -124,11 +124,22 @@ def report(run: Run) -> Path:
 def _tables(found: Any) -> list[tuple[str, Any]]:
     """What a result tells in tables."""
     if found.kind == "spectra":
-        return [("Scores, and 95 % of those of the turned circuits.", found.summary())]
+        words = (
+            "Scores, and 95 % of those of the turned circuits; mean over words removed. QK for a key 1 token before. "
+        )
+        return [(words + " ".join(found.findings()), found.summary())]
+    if found.kind == "singular_directions":
+        words = "Directions that stand out more than 95 % of those of random matrices, where 5 % would by chance"
+        return [
+            (
+                f"{words}; {'all heads' if len(found.values['best'].data) > 100 else 'chosen heads'}.",
+                found.standing_out(),
+            )
+        ]
     if found.kind == "composition_graph":
         return [("Pairs of heads that pass each test.", found.counts()), ("The strongest edges.", found.edges(20))]
     if found.kind == "virtual_weights":
-        return [("The largest entries over all pairs of words.", found.pairs())]
+        return [(f"The largest entries over all pairs of words, the extremes only. {found.verdict()}", found.pairs())]
     if found.kind == "weights_in_context":
         return [
             ("Singular directions, largest first, that carry half and 90 %.", found.summary()),

@@ -53,6 +53,10 @@ def main(config: Config, console: Console | None = None) -> int:
         if len(edges):
             a.show(edges, "strongest edges (over: standard deviations)")
         a.conclude(_finding(found))
+        a.say(
+            "significant: more than the same two heads with the stream between them rotated at random; specific: more "
+            "than both of them do with other heads"
+        )
         if left_out := found.untested():
             a.say(
                 f"–: for {', '.join(left_out)} most pairs of heads leave no spread once both heads are accounted for, "

@@ -58,4 +58,6 @@ def main(config: Config, console: Console | None = None) -> int:
         a.conclude(found.finding())
         if config.words:
             a.say("weights: logits (OV) or attention scores (QK) on the direct path, but for the scales of norms")
+        else:
+            a.say("weights: in the model's own basis, gains of norms folded in")
     return 0

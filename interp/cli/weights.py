@@ -71,6 +71,7 @@ def main(config: Config, console: Console | None = None) -> int:
         title = "directions whose words stand out most, in SD of random directions"
         a.show(standing_out(found, config.top), f"{title}.{where}" if where else title)
         a.conclude(_count(found, bool(config.parts)))
+        a.say("above: within 2 is chance; words that stand out need have nothing in common")
     return 0
 
 
@@ -81,10 +82,10 @@ def _has_query_key(found: SingularDirections) -> bool:
 def _shares(looked: SingularDirections, n_heads: int) -> str:
     """What all heads do together, from which the best are chosen."""
     rows = looked.standing_out().to_dict("records")
-    told = ", ".join(f"{row['side']} {row['share']:.0%} of {row['directions']}" for row in rows)
+    told = ", ".join(f"{row['side']} {row['share']:.0%}" for row in rows)
     return (
-        f"All {n_heads} heads, their 2 largest directions each, share that stands out more than 95 % of those of "
-        f"random matrices: {told}; 5 % would by chance."
+        f"Of the 2 largest directions of all {n_heads} heads these shares stand out more than 95 % of those of random "
+        f"matrices: {told}; 5 % would by chance."
     )
 
 
@@ -116,4 +117,4 @@ def _count(found: SingularDirections, asked_for: bool) -> str:
     told = f"{n} of {n_all} directions shown stand out more than 95 % of those of random matrices"
     if asked_for:
         return f"{told}, of which {0.05 * n_all:.0f} would by chance."
-    return f"{told}; the heads below were chosen for this, so that says nothing about the others."
+    return f"{told}; the heads shown were chosen for this, so that says nothing about the others."

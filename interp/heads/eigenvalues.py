@@ -31,6 +31,10 @@ from interp.results import Axis, Plot, Result, Values
 from interp.runs import provenance
 
 CIRCUITS = ("OV", "QK")
+_SAID = {
+    "OV": "a head copies what it attends to (OV, from embeddings to logits)",
+    "QK": "it attends to its like (QK, between embeddings)",
+}
 
 
 class EigenvalueScores(Result):
@@ -79,9 +83,9 @@ def eigenvalue_scores(model: Any, circuits: tuple[str, ...] | str = CIRCUITS, *,
                 x="head",
                 y="layer",
                 series="circuit",
-                title="Eigenvalue scores",
-                caption="1: a head copies what it attends to (OV), or attends to its like (QK); -1: the opposite. "
-                f"From embeddings to logits or embeddings, mean over words removed.{offset_words(stated)}",
+                title="Eigenvalue scores" + f" of {chosen[0]} circuits" * (len(chosen) == 1),
+                caption=f"1: {' or '.join(_SAID[name] for name in chosen)}; −1: the opposite. Mean over words removed."
+                f"{offset_words(stated)}",
                 caveat="Computed from weights on the direct path; what other layers do on the way is left out.",
                 options={"zero_centred": True, "colour_range": [-1, 1], "colour_label": "score"},
             ),

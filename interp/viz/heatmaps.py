@@ -14,7 +14,7 @@ from interp.viz.arranging import Arranged, Array, arrange, labels_of, title_of, 
 from interp.viz.framing import hover, name_of, title, unit_of
 from interp.viz.panels import Panels
 from interp.viz.shades import clipped_ticks, readable
-from interp.viz.text import begun, for_plotly
+from interp.viz.text import dotted, for_plotly
 
 if TYPE_CHECKING:
     from interp.results import Plot, Result
@@ -39,7 +39,7 @@ def heatmap(result: Result, plot: Plot) -> Any:
     Options: zero_centred (diverging colours, as far on one side of 0 as on the other), colour_label, colour_range
     (low, high), colour_limit (the |value| beyond which all colours are the same), origin ("upper" or "lower": where the
     first row is), cell_text (name of an entry of `result.texts` with a string per cell, drawn inside the cells),
-    show_spaces (a dot for each space that a cell's text begins with), square (cells as high as wide), across (facets in
+    show_spaces (a dot for each space of a cell's text), square (cells as high as wide), across (facets in
     a row), x_label, y_label.
     """
     shown = arrange(result, plot, [plot.series, plot.y, plot.x] if plot.series else [plot.y, plot.x])
@@ -194,5 +194,5 @@ def _cell_text(result: Result, plot: Plot, shown: Arranged) -> Array | None:
     texts = np.array(result.texts[name], dtype=object).ravel()
     if texts.size != shown.places.size:
         raise InputError(f"cell_text {name!r} has {texts.size} strings, the heatmap {shown.places.size} cells")
-    told = (lambda text: begun(str(text))) if plot.options.get("show_spaces") else (lambda text: text)
+    told = (lambda text: dotted(str(text))) if plot.options.get("show_spaces") else (lambda text: text)
     return np.vectorize(lambda place: for_plotly(told(texts[place]), 12), otypes=[object])(shown.places)

@@ -31,10 +31,9 @@ def visible(token: str) -> str:
     return "".join(_VISIBLE.get(c) or ("�" if _is_control(c) else c) for c in token) or "∅"
 
 
-def begun(token: str) -> str:
-    """The token with a dot for each space that it begins with, where ' the' and 'the' stand side by side."""
-    rest = token.lstrip(" ")
-    return "·" * (len(token) - len(rest)) + rest
+def dotted(token: str) -> str:
+    """The token with a dot for each space, where ' the' and 'the' stand side by side, and nothing that is not seen."""
+    return "".join("·" if c == " " else c if c.isprintable() or c in _VISIBLE else ascii(c)[1:-1] for c in token)
 
 
 def _is_control(character: str) -> bool:

@@ -23,7 +23,7 @@ def test_heads_are_looked_through_and_the_best_are_told(ask: Ask, tmp_path: Path
     out = ask("weights", "--n", 2, "--words", 1, "--n-random", 3, "--best", 2)
     assert "4 heads looked through; shown are " in out
     assert len(rows_under(out, "directions whose words")) >= 4
-    assert "All 4 heads, their 2 largest directions each" in out
+    assert "Of the 2 largest directions of all 4 heads" in out
     assert "reads " in out
     assert "5 % would by chance" in out
     assert "were chosen for this" in out

@@ -50,7 +50,8 @@ def test_scores_of_one_head_are_the_same_in_both_results(name: str) -> None:
 
 def test_captions_name_the_mean_and_the_offset() -> None:
     caption = eigenvalue_scores(tiny("llama")).plots[0].caption
-    assert "mean over words removed" in caption
+    assert "Mean over words removed" in caption
+    assert eigenvalue_scores(tiny("llama"), "OV").plots[0].title == "Eigenvalue scores of OV circuits"
     assert "QK without rotation (offset 0)" in caption
     assert "a key 3 tokens before" in eigenvalue_scores(tiny("llama"), offset=3).plots[0].caption
     assert "offset" not in eigenvalue_scores(tiny("llama"), "OV").plots[0].caption

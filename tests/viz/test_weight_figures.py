@@ -85,7 +85,7 @@ def test_the_legend_of_a_diagram_begins_where_its_cells_do(make: Make) -> None:
 
 def test_words_in_cells_can_be_read_on_every_colour(make: Make) -> None:
     data = torch.linspace(3, 66, 40).view(4, 10)
-    result = make({"s": values(data, end=4, word=10)}, texts={"t": [[" the", "the"] * 5] * 4})
+    result = make({"s": values(data, end=4, word=10)}, texts={"t": [[" the", "the", "\xa0", "\n  "] + ["a"] * 6] * 4})
     options = {"cell_text": "t", "show_spaces": True, "colour_range": [3, 9]}
     drawn = figure(result, Plot("heatmap", "s", x="word", y="end", options=options))
     (trace,) = drawn.data
@@ -98,6 +98,8 @@ def test_words_in_cells_can_be_read_on_every_colour(make: Make) -> None:
     assert min(ratios) > 3.5
     assert "·the" in told[0, 0]
     assert "·" not in told[0, 1]
+    assert "\\xa0" in told[0, 2]
+    assert "↵··" in told[0, 3]
     assert drawn.layout.coloraxis.colorbar.ticktext == ("3", "5", "7", "≥ 9")
 
 

@@ -245,5 +245,5 @@ def _ranking(n_random: int, where: str) -> Plot:
         caption="How far the words of the best singular direction of each side of a matrix stand out of the "
         f"vocabulary, above what directions of {n_random} random matrices give, in their standard deviations.{where}",
         caveat="The best of several directions: by chance alone it is about 1 to 2.",
-        options={"n_most": 30, "y_label": "above random (SD)"},
+        options={"n_most": 20, "y_label": "above random (SD)"},
     )
