@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 from interp.cli.answering import Answer, Maybe, Options, Several
 from interp.cli.labelling import chosen_examples
 from interp.errors import InputError
 from interp.probing import Answers, LabelledTokens
+from interp.probing.causal.preparing import spread
 from interp.results import Result
 from interp.viz.theme import interval, number
 
@@ -45,6 +46,19 @@ class CausalOptions(Options):
     """Unrelated text: english (presidents' messages), random tokens, a .txt file or a folder."""
     bos: bool = False
     """Begin every prompt with the BOS token."""
+    quick: bool = False
+    """Less of everything: three layers, at most 600 examples of a task, 48 of them run, 10 random draws."""
+
+
+C = TypeVar("C", bound=CausalOptions)
+
+
+def shortened(config: C, **more: int) -> C:
+    """With --quick less of everything, never more than was asked for; more: what a command has besides."""
+    if not config.quick:
+        return config
+    most = {"n": 600, "test": 48, "random": 10} | more
+    return replace(config, **{name: min(getattr(config, name), value) for name, value in most.items()})
 
 
 def causal_examples(answer: Answer, config: CausalOptions) -> LabelledTokens:
@@ -54,11 +68,12 @@ def causal_examples(answer: Answer, config: CausalOptions) -> LabelledTokens:
     )
 
 
-def question(config: CausalOptions) -> dict[str, Any]:
+def question(config: CausalOptions, model: Any) -> dict[str, Any]:
     """The keyword arguments of `probing.amnesic` and its siblings that options decide."""
+    few = tuple(spread(int(model.cfg.n_layers))[1::2]) if config.quick else None
     return {
         "site": config.site,
-        "layers": config.layers or None,
+        "layers": config.layers or few,
         "position": config.position,
         "answers": given_answers(config.answers, config.after),
         "n_test": config.test,
@@ -100,7 +115,20 @@ def tell(answer: Answer, result: Result, what: str = "") -> None:
         answer.say(f"note: {note}")
 
 
+def effect_title(result: Result) -> str:
+    """What the column "effect" of a table is."""
+    if result.values["effect"].unit == "logits":
+        return "fall of the margin of the right answers (logits)"
+    return "KL from the unchanged prediction (nats)"
+
+
 def with_interval(result: Result, name: str, **where: Any) -> list[str]:
     """A mean with its interval along what is left of an axis, as text."""
-    rows = [result.values[name + end].sel(**where).data.tolist() for end in ("", "_low", "_high")]
-    return [f"{number(float(mean), 2)} {interval(low, high, 2)}".rstrip() for mean, low, high in zip(*rows)]
+    means = [number(mean, 2) for mean in result.values[name].sel(**where).data.flatten().tolist()]
+    return [f"{mean} {between}".rstrip() for mean, between in zip(means, intervals(result, name, **where))]
+
+
+def intervals(result: Result, name: str, **where: Any) -> list[str]:
+    """The intervals of means along what is left of their axes, as text."""
+    low, high = (result.values[name + end].sel(**where).data.flatten().tolist() for end in ("_low", "_high"))
+    return [interval(*ends, 2) for ends in zip(low, high)]

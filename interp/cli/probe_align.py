@@ -19,9 +19,12 @@ from rich.console import Console
 
 from interp import probing
 from interp.cli.answering import answering
-from interp.cli.causal_probing import CausalOptions, causal_examples, question, tell, with_interval
+from interp.cli.causal_probing import CausalOptions, causal_examples, question, shortened, tell, with_interval
 from interp.probing.causal.alignment import LEARNT, MEANS, WHOLE, AlignmentResult
 from interp.probing.causal.effects import CONTROLS
+from interp.probing.causal.findings import alignment_findings
+
+QUICK_PAIRS, QUICK_EPOCHS = 96, 4
 
 
 @dataclass(frozen=True)
@@ -39,17 +42,19 @@ class Config(CausalOptions):
 def main(config: Config, console: Console | None = None) -> int:
     """Search a subspace at every layer, print what its exchange does, keep everything in a run."""
     title = f"Is it used? Exchanging {config.data or config.task}"
+    config = shortened(config, pairs=QUICK_PAIRS, epochs=QUICK_EPOCHS)
     with answering("probe-align", config, title=title, console=console) as a:
         data = causal_examples(a, config)
         found = a.step(
             "alignment",
             lambda: probing.align(
-                a.model, data, rank=config.rank, n_pairs=config.pairs, epochs=config.epochs, **question(config)
+                a.model, data, rank=config.rank, n_pairs=config.pairs, epochs=config.epochs, **question(config, a.model)
             ),
         )
         tell(a, found)
         a.show(_behaviour(found), "share of exchanges after which the model gives the other prompt's class")
         a.show(_beside(found), "answers kept within a class; KL on unrelated text (nats); training pairs fitted")
+        a.conclude(*alignment_findings(found))
     return 0
 
 

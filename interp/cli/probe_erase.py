@@ -21,10 +21,21 @@ from rich.console import Console
 
 from interp import probing
 from interp.cli.answering import answering
-from interp.cli.causal_probing import CausalOptions, causal_examples, question, tell, with_interval
+from interp.cli.causal_probing import (
+    CausalOptions,
+    causal_examples,
+    effect_title,
+    question,
+    shortened,
+    tell,
+    with_interval,
+)
 from interp.probing.causal.amnesia import AmnesicResult
 from interp.probing.causal.effects import CONTROLS
 from interp.probing.causal.erasing import BEFORE, MAX_RANK, METHODS
+from interp.probing.causal.findings import erasure_findings
+
+QUICK_RANK = 4
 
 
 @dataclass(frozen=True)
@@ -40,19 +51,21 @@ class Config(CausalOptions):
 def main(config: Config, console: Console | None = None) -> int:
     """Erase at every layer, print effects beside random directions, keep everything in a run."""
     title = f"Is it used? Erasing {config.data or config.task}"
+    config = shortened(config, max_rank=QUICK_RANK)
     with answering("probe-erase", config, title=title, console=console) as a:
         data = causal_examples(a, config)
         found = a.step(
             "amnesic",
             lambda: probing.amnesic(
-                a.model, data, methods=config.methods, max_rank=config.max_rank, **question(config)
+                a.model, data, methods=config.methods, max_rank=config.max_rank, **question(config, a.model)
             ),
         )
         tell(a, found)
         for method in config.methods:
-            unit, name = found.values["effect"].unit, METHODS[method]
-            a.show(_behaviour(found, method), f"{name}: effect on answers ({unit}), beside random directions")
+            name = METHODS[method]
+            a.show(_behaviour(found, method), f"{name}: {effect_title(found)}, beside random directions")
             a.show(_beside(found, method), f"{name}: KL on unrelated text (nats); accuracy of probes learnt anew")
+        a.conclude(*erasure_findings(found))
     return 0
 
 
@@ -62,7 +75,12 @@ def _behaviour(found: AmnesicResult, method: str) -> pd.DataFrame:
     columns = {
         "layer": list(values["effect"].axis("layer").labels),
         "rank": values["rank"].sel(method=method).data.tolist(),
-        "effect": with_interval(found, "effect", method=method),
+        "effect": [
+            text if rank else "nothing to erase"
+            for text, rank in zip(
+                with_interval(found, "effect", method=method), values["rank"].sel(method=method).data.tolist()
+            )
+        ],
         "random": random[0].tolist(),
         "as far": random[1].tolist(),
         "p (as far)": values["p"].sel(method=method, control=CONTROLS[1]).data.tolist(),

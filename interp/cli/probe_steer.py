@@ -13,13 +13,15 @@ class. Beside it states are moved as far along random directions; unrelated text
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
 
 from interp import probing
 from interp.cli.answering import answering
-from interp.cli.causal_probing import CausalOptions, causal_examples, question, tell, with_interval
+from interp.cli.causal_probing import CausalOptions, causal_examples, effect_title, intervals, question, shortened, tell
+from interp.probing.causal.findings import steering_findings
 from interp.probing.causal.steering import STRENGTHS, SteeringResult
 
 
@@ -36,34 +38,46 @@ class Config(CausalOptions):
 def main(config: Config, console: Console | None = None) -> int:
     """Steer at every layer and strength, print effects beside random directions, keep everything in a run."""
     title = f"Is it used? Steering {config.data or config.task}"
+    config = shortened(config)
     with answering("probe-steer", config, title=title, console=console) as a:
         data = causal_examples(a, config)
         found = a.step(
             "steering",
             lambda: probing.steer_along(
-                a.model, data, probe=config.probe, strengths=config.strengths, **question(config)
+                a.model, data, probe=config.probe, strengths=config.strengths, **question(config, a.model)
             ),
         )
         tell(a, found)
-        unit = found.values["effect"].unit
-        for strength in found.values["effect"].axis("strength").labels:
-            a.show(
-                _by_layer(found, str(strength)),
-                f"strength {strength}: effect on answers ({unit}), share that turned, KL on unrelated text (nats)",
-            )
+        a.show(_table(found, all_columns=False), _title(found), full=_table(found, all_columns=True))
+        a.conclude(*steering_findings(found))
     return 0
 
 
-def _by_layer(found: SteeringResult, strength: str) -> pd.DataFrame:
-    values = found.values
-    columns = {
-        "layer": list(values["effect"].axis("layer").labels),
-        "effect": with_interval(found, "effect", strength=strength),
-        "random": values["random_effect"].sel(strength=strength).data.mean(-1).tolist(),
-        "p": values["p"].sel(strength=strength).data.tolist(),
-        **({"turned": values["turned"].sel(strength=strength).data.tolist()} if "turned" in values else {}),
-        "KL": values["kl"].sel(strength=strength).data.tolist(),
-        "text KL": values["text_kl"].sel(strength=strength).data.tolist(),
-        "random, text": values["random_text_kl"].sel(strength=strength).data.mean(-1).tolist(),
+def _title(found: SteeringResult) -> str:
+    """What the columns are, for those that are there."""
+    shares = "; turned: share of answers that are the other class's" if "turned" in found.values else ""
+    return f"effect: {effect_title(found)}{shares}; text: KL on unrelated text (nats)"
+
+
+def _table(found: SteeringResult, all_columns: bool) -> pd.DataFrame:
+    """A row for every layer and strength. all_columns: also those for which a terminal has no room."""
+    values, effect = found.values, found.values["effect"]
+    layers, strengths = (effect.axis(name).labels for name in ("layer", "strength"))
+
+    def means(name: str) -> list[float]:
+        data = values[name].data
+        return (data.mean(-1) if name.startswith("random") else data).flatten().tolist()
+
+    columns: dict[str, Any] = {
+        "layer": [layer for layer in layers for _ in strengths],
+        "strength": [strength for _ in layers for strength in strengths],
+        "effect": [float(f"{mean:.2g}") for mean in means("effect")],
+        "95 %": intervals(found, "effect"),
+        "random": [float(f"{mean:.2g}") for mean in means("random_effect")],
+        "p": means("p"),
+        **({"turned": means("turned")} if "turned" in values else {}),
+        **({"KL": means("kl")} if "turned" in values and all_columns else {}),
+        "text": [float(f"{mean:.2g}") for mean in means("text_kl")],
+        **({"text, random": means("random_text_kl")} if all_columns else {}),
     }
     return pd.DataFrame(columns)

@@ -40,6 +40,7 @@ def alignment_plots(trials: Trials, values: dict[str, Values], rank: int, n_rand
             _curves(values, "text_kl"),
             layer,
             "nats",
+            uneven="curve",
             title=f"{task}: side effects of the same exchanges on unrelated text",
             caption=(
                 f"KL divergence of the next-token prediction from the unchanged one, when the same subspaces are "

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from math import nan
 from typing import Any, ClassVar
 
 import torch
@@ -21,7 +22,15 @@ from interp.models import identity
 from interp.probing.causal.affine import Eraser, as_long_as, random_basis
 from interp.probing.causal.curves import Curve, curve_plot
 from interp.probing.causal.effects import CONTROLS, TEXT_DRAWS, Trials, effect_words, share_at_least, stacked
-from interp.probing.causal.erasing import MAX_RANK, METHODS, ErasureResult, accuracy_plot, check_methods, erased
+from interp.probing.causal.erasing import (
+    MAX_RANK,
+    METHODS,
+    ErasureResult,
+    accuracy_plot,
+    check_methods,
+    erased,
+    nothing_erased,
+)
 from interp.probing.causal.preparing import Question, prepare
 from interp.probing.causal.stages import Edit
 from interp.probing.labelled import LabelledTokens
@@ -36,7 +45,8 @@ class AmnesicResult(ErasureResult):
     the others (logits), or KL where the task has no answers (nats); effect_each [..., example]; right: share that still
     prefers the own class; kl; text_kl and text_loss on unrelated text (nats). Controls: random_effect, random_text_kl,
     random_text_loss [control, method, layer, draw]; p [control, method, layer]: share of draws, the real one included,
-    with an effect as large in size. unchanged_right, unchanged_margin: the model left alone.
+    with an effect as large in size. Where a method takes nothing out (rank 0) there is no effect: NaN, also in p and
+    controls. unchanged_right, unchanged_margin: the model left alone.
     """
 
     kind: ClassVar[str] = "amnesic"
@@ -68,7 +78,7 @@ def amnesic(
     accuracy = accuracy_plot(values, settings, prepared)
     trials = Trials(prepared)
     found = _effects(trials, erasers, n_random)
-    settings |= {"n_random": n_random, "text": trials.text_name, "notes": trials.notes}
+    settings |= {"n_random": n_random, "text": trials.text_name, "notes": [*trials.notes, *settings["notes"]]}
     values = found | trials.baseline() | values
     made = provenance(model=identity(model), task=prepared.data.describe(), seed=asked.seed, started=started)
     plots = (*_plots(trials, values, methods, n_random), accuracy)
@@ -83,7 +93,10 @@ def _effects(trials: Trials, erasers: dict[str, list[Eraser]], n_random: int) ->
     with progress(len(cells) * (1 + n_random * len(CONTROLS)), "amnesic probing") as bar:
         for method, layer in cells:
             eraser = erasers[method][layer]
-            real.append(trials.on_task(layer, eraser_edit(eraser)) | trials.on_text(layer, eraser_edit(eraser)))
+            effects = trials.on_task(layer, eraser_edit(eraser)) | trials.on_text(layer, eraser_edit(eraser))
+            real.append(
+                effects if eraser.rank else {name: torch.full_like(each, nan) for name, each in effects.items()}
+            )
             bar.advance(1)
             drawn.append(_controls(trials, layer, eraser, n_random, bar.advance))
     shape = (len(erasers), len(layers))
@@ -110,7 +123,14 @@ def eraser_edit(eraser: Eraser) -> Edit:
 def _controls(
     trials: Trials, layer: int, eraser: Eraser, n_random: int, advance: Callable[[int], None]
 ) -> dict[str, Float[Tensor, "control draw"]]:
-    """Mean effects of random subspaces of the eraser's rank: taken out as they are, and made to move as far."""
+    """Mean effects of random subspaces of the eraser's rank: taken out as they are, and made to move as far.
+
+    NaN where the eraser takes nothing out, and random subspaces of its rank neither.
+    """
+    if not eraser.rank:
+        advance(n_random * len(CONTROLS))
+        on_text = torch.full((len(CONTROLS), min(n_random, TEXT_DRAWS)), nan)
+        return {"effect": torch.full((len(CONTROLS), n_random), nan), "text_kl": on_text, "text_loss": on_text}
     effects: list[list[Tensor]] = [[] for _ in CONTROLS]
     side: dict[str, list[list[Tensor]]] = {name: [[] for _ in CONTROLS] for name in ("text_kl", "text_loss")}
     for draw in range(n_random):
@@ -147,6 +167,7 @@ def _plots(trials: Trials, values: dict[str, Values], methods: Sequence[str], n_
     plots = []
     for method in methods:
         name = METHODS[method]
+        empty = "".join(f" {note}." for note in nothing_erased(values, [method]))
         ranks = values["rank"].sel(method=method).data
         rank = f"{int(ranks.min())} to {int(ranks.max())}" if ranks.min() < ranks.max() else f"{int(ranks.max())}"
         what = f"{name} takes out {rank} direction{'s' * (rank != '1')} of {trials.prepared.question.site}"
@@ -160,11 +181,12 @@ def _plots(trials: Trials, values: dict[str, Values], methods: Sequence[str], n_
                 _curves(values, method, "effect", name),
                 layer,
                 trials.unit("effect"),
+                uneven="x",
                 title=f"{task}: effect of {name} at {trials.prepared.position!r} on behaviour",
                 caption=(
                     f"{effect} when {what} at one token; {over}; "
                     f"{interval_words(n_groups, group_is + 's', 'bands: 95 % intervals')}; random directions: "
-                    f"{range_words(n_random)}."
+                    f"{range_words(n_random)}.{empty}"
                 ),
                 caveat=(
                     "One token at one layer is changed; later layers may fetch the property again from other tokens, "
@@ -183,6 +205,7 @@ def _plots(trials: Trials, values: dict[str, Values], methods: Sequence[str], n_
                 ],
                 layer,
                 "nats",
+                uneven="x",
                 title=f"{task}: side effects of {name} on unrelated text",
                 caption=(
                     f"KL divergence of the next-token prediction from the unchanged one, when the same change is made "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -41,8 +41,36 @@ class Curve:
         return cls(name, draws.mean(-1), low, high)
 
 
-def curve_plot(values: dict[str, Values], name: str, curves: Sequence[Curve], x: Axis, unit: str, **plot: Any) -> Plot:
-    """A line plot of the curves, which are put into `values` under the name."""
+FAR = 8.0
+"""How many times the median size the largest must be for the others to be hard to tell from zero beside it."""
+
+
+def one_dwarfs(curves: Sequence[Curve], over: Literal["x", "curve"]) -> bool:
+    """Whether one place on the x axis, or one curve, is so large that the others could not be told from zero."""
+    sizes = torch.stack([curve.middle for curve in curves]).abs().nan_to_num(0).amax(0 if over == "x" else 1)
+    sizes = sizes[sizes > 0]
+    return len(sizes) > 1 and float(sizes.max()) > FAR * float(sizes.median())
+
+
+def curve_plot(
+    values: dict[str, Values],
+    name: str,
+    curves: Sequence[Curve],
+    x: Axis,
+    unit: str,
+    *,
+    uneven: Literal["x", "curve"] | None = None,
+    **plot: Any,
+) -> Plot:
+    """A line plot of the curves, which are put into `values` under the name.
+
+    uneven: where one place on the x axis, or one curve, may dwarf the others; then the vertical scale is one of square
+    roots, and the caption says so.
+    """
+    if uneven is not None and one_dwarfs(curves, uneven):
+        what = x.name if uneven == "x" else "curve"
+        plot["options"] = plot.get("options", {}) | {"y_scale": "root"}
+        plot["caption"] += f" Upwards a scale of square roots, since one {what} is far larger than the others."
     axes = (Axis("curve", tuple(curve.name for curve in curves)), x)
     for end, part in (("", "middle"), ("_low", "low"), ("_high", "high")):
         values[name + end] = Values(torch.stack([getattr(curve, part).float() for curve in curves]), axes, unit)

@@ -160,11 +160,12 @@ def share_at_least(real: Float[Tensor, "*setting"], draws: Float[Tensor, "*setti
     """p value of a permutation test: how probable a mean effect as large as the real one is among random draws.
 
     (1 + draws as large in size) / (1 + draws), after Phipson & Smyth 2010, "Permutation P-values Should Never Be Zero".
+    NaN where there are no draws, or no effect was measured (NaN).
     """
     if not draws.shape[-1]:
         return torch.full_like(real, math.nan)
     as_large = (draws.abs() >= real.abs()[..., None]).sum(-1)
-    return (1 + as_large) / (1 + draws.shape[-1])
+    return ((1 + as_large) / (1 + draws.shape[-1])).where(~real.isnan(), math.nan)
 
 
 def stacked(found: Sequence[Mapping[str, Tensor]], name: str) -> Tensor:

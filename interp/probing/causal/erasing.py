@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, ClassVar
@@ -19,7 +19,7 @@ from interp.models import identity
 from interp.probing.causal.affine import Eraser
 from interp.probing.causal.closed_form_erasure import fit_leace
 from interp.probing.causal.effects import with_intervals
-from interp.probing.causal.nullspace_projection import fit_nullspaces
+from interp.probing.causal.nullspace_projection import CLOSE, fit_nullspaces
 from interp.probing.causal.preparing import Prepared, Question, prepare
 from interp.probing.causal.retraining import retrained
 from interp.probing.labelled import LabelledTokens
@@ -31,6 +31,11 @@ METHODS = {"leace": "LEACE", "inlp": "INLP"}
 PROBES = {"logistic": "linear", "mlp": "perceptron"}
 BEFORE = "before"
 MAX_RANK = 16
+NOTHING = {
+    "leace": "all classes have the same mean",
+    "inlp": f"no linear probe beat the majority class by more than {CLOSE:.0%}",
+}
+"""Why a method takes nothing out."""
 
 
 class ErasureResult(Result):
@@ -121,7 +126,20 @@ def erased(
     held_out = prepared.data.labels[~prepared.fitted].bincount()
     values["majority_accuracy"] = Values(held_out.max() / held_out.sum(), (), "share")
     first = {"accuracy": values.pop("accuracy")}
-    return erasers, first | values, {**prepared.describe(), "methods": list(methods), "max_rank": max_rank}
+    settings = {**prepared.describe(), "methods": list(methods), "max_rank": max_rank}
+    return erasers, first | values, settings | {"notes": nothing_erased(values, methods)}
+
+
+def nothing_erased(values: Mapping[str, Values], methods: Sequence[str]) -> list[str]:
+    """Where these methods took out no direction, and why; nothing where each took out some."""
+    found = []
+    for method in methods:
+        rank = values["rank"].sel(method=method)
+        layers = [str(layer) for layer, n in zip(rank.axes[0].labels, rank.data.tolist()) if n == 0]
+        if layers:
+            where = f"layer{'s' * (len(layers) > 1)} {', '.join(layers)}"
+            found.append(f"{METHODS[method]}, {where}: nothing to erase: {NOTHING[method]}")
+    return found
 
 
 def fit_erasers(prepared: Prepared, method: str, max_rank: int) -> list[Eraser]:

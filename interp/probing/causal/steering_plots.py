@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -24,7 +25,7 @@ def steering_plots(trials: Trials, values: dict[str, Values], probe: str, n_rand
         else f"KL divergence from the unchanged prediction, as states are moved along {direction}"
     )
     bands = interval_words(int(trials.groups.max()) + 1, f"{group_is}s", "bands: 95 % intervals")
-    shown = _one_strength(values)
+    shown = nearest_strength(values)
     layer = Axis("layer", prepared.layers)
     plots = [
         _over_strengths(
@@ -44,9 +45,10 @@ def steering_plots(trials: Trials, values: dict[str, Values], probe: str, n_rand
             ),
         ),
     ]
-    for what, words, draws in (
-        ("effect", "behaviour", n_random),
-        ("text_kl", "unrelated text", min(n_random, n_on_text)),
+    turn = "Turn of the margin" if trials.margin is not None else "KL divergence on the task"
+    for what, what_it_is, words, draws in (
+        ("effect", turn, "behaviour", n_random),
+        ("text_kl", "KL divergence on unrelated text", "unrelated text", min(n_random, n_on_text)),
     ):
         random = values[f"random_{what}"].sel(strength=shown).data
         curves = [
@@ -60,17 +62,18 @@ def steering_plots(trials: Trials, values: dict[str, Values], probe: str, n_rand
                 curves,
                 layer,
                 values[what].unit,
+                uneven="x",
                 title=f"{task}: steering by strength {shown} beside random directions, {words}",
                 caption=(
-                    f"{'Effect' if what == 'effect' else 'KL divergence on unrelated text'} of strength {shown} by "
-                    f"layer, and of random directions along which states are moved as far: {range_words(draws)}."
+                    f"{what_it_is} of strength {shown} by layer, and of random directions along which states are "
+                    f"moved as far: {range_words(draws)}."
                 ),
             )
         )
     return plots
 
 
-def _one_strength(values: dict[str, Values]) -> str:
+def nearest_strength(values: Mapping[str, Values]) -> str:
     """Strength 1 where it was tried, else the one nearest to it."""
     labels = [str(label) for label in values["effect"].axis("strength").labels]
     return min(labels, key=lambda label: abs(float(label) - 1))
@@ -91,4 +94,4 @@ def _over_strengths(values: dict[str, Values], what: str, **plot: Any) -> Plot:
         ends = [padded(values[what + end].data)[i] for end in ("", "_low", "_high")]
         curves.append(Curve(f"layer {layer}", *ends))
     axis = Axis("strength", tuple(f"{label:g}" for label in order))
-    return curve_plot(values, f"curves: {what} by strength", curves, axis, item.unit, **plot)
+    return curve_plot(values, f"curves: {what} by strength", curves, axis, item.unit, uneven="curve", **plot)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ from interp import results
 from interp.errors import InputError
 from interp.probing import Answers, align, amnesic, erase, labelled_tokens, steer_along
 from interp.probing.causal.alignment import LEARNT, MEANS, WHOLE
+from interp.probing.causal.curves import Curve, curve_plot
 from interp.probing.causal.effects import CONTROLS, share_at_least
+from interp.probing.causal.findings import alignment_findings, erasure_findings, steering_findings
 from interp.probing.causal.subspace_search import partners
+from interp.results import Axis
 from tests.probing.causal.used_and_unused import ANSWERS, GAIN, MARGIN, examples, model
 from tests.probing.planted import embedding_side
 from tests.tiny_models import tiny
@@ -61,6 +66,52 @@ def test_erasing_what_is_there_but_not_used_does_nothing(unused: Any) -> None:
     assert any("does not have this behaviour" in note for note in unused.settings["notes"])
 
 
+@pytest.fixture(scope="module")
+def meaningless() -> Any:
+    data = examples("used")
+    drawn = torch.randint(2, (len(data),), generator=torch.Generator().manual_seed(1))
+    return amnesic(model(), replace(data, labels=drawn), methods=["inlp", "leace"], **QUICK)
+
+
+def test_where_nothing_is_erased_there_is_no_effect_and_the_result_says_so(meaningless: Any) -> None:
+    assert one(meaningless, "rank", method="inlp") == 0
+    for name in ("effect", "effect_low", "effect_high", "kl", "right", "text_kl"):
+        assert math.isnan(one(meaningless, name, method="inlp"))
+        assert not math.isnan(one(meaningless, name, method="leace"))
+    for control in CONTROLS:
+        assert math.isnan(one(meaningless, "p", method="inlp", control=control))
+        assert one(meaningless, "p", method="leace", control=control) > 0
+    assert bool(meaningless.values["random_effect"].sel(method="inlp").data.isnan().all())
+    says = "INLP, layer 1: nothing to erase: no linear probe beat the majority class"
+    assert any(note.startswith(says) for note in meaningless.settings["notes"])
+    inlp, leace = erasure_findings(meaningless)
+    assert inlp.startswith("INLP found nothing to erase at any layer")
+    assert leace.startswith("Erasing used by LEACE at layer 1")
+    (plot,) = [plot for plot in meaningless.plots if plot.title.startswith("used: effect of INLP")]
+    assert says in plot.caption
+    assert meaningless.figure(meaningless.plots.index(plot)).data
+
+
+def test_findings_are_sentences_made_from_the_numbers(used: Any, unused: Any) -> None:
+    leace, inlp = erasure_findings(used)
+    assert f"lowers the margin of the right answers by {one(used, 'effect', method='leace'):.3g} [" in leace
+    assert "It is larger than with each of 19 random directions at layer 1." in leace
+    assert "(100 % before)" in leace
+    assert f"Unrelated text pays {one(used, 'text_kl', method='inlp'):.2g} nats of KL (random directions" in inlp
+    assert "At no layer is it larger than with each of 19 random directions." in erasure_findings(unused)[0]
+
+
+def test_a_layer_that_dwarfs_the_others_gets_a_scale_of_roots_which_is_said() -> None:
+    axis, small = Axis("layer", (0, 1, 2)), torch.tensor([0.01, 0.02, 0.02])
+    for last, rooted in ((2.0, True), (0.05, False)):
+        data = torch.tensor([0.01, 0.02, last])
+        plot = curve_plot(
+            {}, "c", [Curve("a", data, data, data), Curve("b", *[small] * 3)], axis, "nats", uneven="x", caption="It."
+        )
+        assert (plot.options.get("y_scale") == "root") == rooted
+        assert ("scale of square roots, since one layer is far larger" in plot.caption) == rooted
+
+
 def test_the_kept_eraser_is_the_one_that_was_tried(used: Any) -> None:
     data = examples("used")
     with interp.intervene(model(), used.intervention(1, "leace", positions=1)):
@@ -89,6 +140,9 @@ def test_steering_moves_the_margin_as_far_as_the_strength_says(probe: str) -> No
     assert one(found, "turned", strength="1") == 1
     assert one(found, "turned", strength="-1") == 0
     assert one(found, "p", strength="1") == pytest.approx(1 / 20)
+    (told,) = steering_findings(found)
+    assert "turns the margin of the right answers (4 logits) by" in told
+    assert "100 % of the answers are those of the other class (0 % before)" in told
     index = examples("used").classes.index("plus")
     with interp.intervene(model(), found.intervention(1, 1.0, positions=1)):
         logits = model()(examples("used").tokens)[:, -1]
@@ -116,6 +170,9 @@ def test_a_learnt_subspace_brings_the_other_answer() -> None:
     assert float(fitted.sel(answers="true").data) > 0.95
     assert float(fitted.sel(answers="arbitrary").data) < 0.8
     assert not [note for note in found.settings["notes"] if "Makelov" in note]
+    (told,) = alignment_findings(found)
+    assert "Exchanging 1 learnt dimension of the state at layer 1 between prompts" in told
+    assert "(whole state 100 %, class means 100 %, random directions that move states as far 0 %)" in told
 
 
 def test_the_search_finds_an_illusion_where_nothing_is_used_and_says_so() -> None:
@@ -149,6 +206,7 @@ def test_p_values_count_draws_that_are_as_large() -> None:
     draws = torch.tensor([[0.1, -3.0, 0.2, 1.0], [0.1, 0.2, 0.3, 0.4]])
     torch.testing.assert_close(share_at_least(torch.tensor([1.0, -2.0]), draws), torch.tensor([3 / 5, 1 / 5]))
     assert bool(share_at_least(torch.tensor([1.0]), torch.zeros(1, 0)).isnan().all())
+    assert bool(share_at_least(torch.tensor([math.nan]), torch.zeros(1, 3)).isnan().all())
 
 
 def test_partners_are_of_the_class_that_is_asked_for() -> None:
