@@ -69,15 +69,23 @@ class Answer:
         """A result of the run: loaded when an interrupted session finished it, else computed and stored."""
         return self.run.step(name, compute)  # type: ignore[return-value]
 
-    def show(self, frame: pd.DataFrame, title: str = "", *, full: pd.DataFrame | None = None) -> None:
+    def show(self, frame: pd.DataFrame, title: str = "", *, full: pd.DataFrame | None = None, legend: str = "") -> None:
         """Print a short table, its title on a line of its own: above a narrow table it would be broken.
 
-        full: what the report shows in its place, where there is more room.
+        full: what the report shows in its place, where there is more room. legend: what the columns are, printed below
+        the table and part of the report's caption.
         """
         if title:
             self.console.print(Text(title, style="bold"), soft_wrap=True)
-        self.console.print(as_table(frame))
-        self.shown.append((title, frame if full is None else full))
+        table = as_table(frame)
+        unlimited = self.console.options.update(width=10_000)
+        if self.console.measure(table, options=unlimited).maximum > self.console.width:
+            table.collapse_padding, table.pad_edge = True, False
+        self.console.print(table)
+        if legend:
+            self.console.print(legend, markup=False, highlight=False, soft_wrap=True)
+        told = f"{title}. {legend[:1].upper()}{legend[1:]}" if legend else title
+        self.shown.append((told, frame if full is None else full))
 
     def say(self, text: str) -> None:
         """Print a line as it is."""

@@ -36,6 +36,8 @@ class CausalOptions(Options):
     """Which named position of the examples (default: the last)."""
     classes: Several[str] = ()
     """Only these classes (default: all)."""
+    drop_duplicates: bool = False
+    """Leave out examples whose tokens up to their position occurred before."""
     answers: Several[str] = ()
     """Answers of one's own, as class=word,word for every class; each word a single token."""
     after: str = ""
@@ -64,7 +66,14 @@ def shortened(config: C, **more: int) -> C:
 def causal_examples(answer: Answer, config: CausalOptions) -> LabelledTokens:
     """The examples that were asked for; says how many there are."""
     return chosen_examples(
-        answer, config.task, config.data, n=config.n, classes=config.classes, seed=config.seed, bos=config.bos
+        answer,
+        config.task,
+        config.data,
+        n=config.n,
+        classes=config.classes,
+        seed=config.seed,
+        bos=config.bos,
+        drop_duplicates=config.drop_duplicates,
     )
 
 

@@ -10,14 +10,28 @@ from interp.probing import LabelledTokens
 
 
 def chosen_examples(
-    answer: Answer, task: str, data: str | None, *, n: int, classes: Sequence[str], seed: int, bos: bool
+    answer: Answer,
+    task: str,
+    data: str | None,
+    *,
+    n: int,
+    classes: Sequence[str],
+    seed: int,
+    bos: bool,
+    drop_duplicates: bool = False,
 ) -> LabelledTokens:
-    """The examples of a task, or all of the file `data`, of some classes only; says how many there are."""
+    """The examples of a task, or all of the file `data`, of some classes only; says how many there are.
+
+    drop_duplicates: leave out examples whose tokens up to their position occurred before.
+    """
     if data:
         found = probing.from_jsonl(answer.model, data, prepend_bos=bos)
     else:
         found = probing.dataset(answer.model, task, n=n, seed=seed, prepend_bos=bos)
     found = found.only(classes) if classes else found
-    counts = ", ".join(f"{name} {count}" for name, count in found.counts().items())
-    answer.say(f"{len(found)} examples in {len(set(found.groups))} {found.group_is}s: {counts}")
-    return found
+    left = probing.without_duplicates(found) if drop_duplicates else found
+    counts = ", ".join(f"{name} {count}" for name, count in left.counts().items())
+    answer.say(f"{len(left)} examples in {len(set(left.groups))} {left.group_is}s: {counts}")
+    if len(left) < len(found):
+        answer.say(f"{len(found) - len(left)} examples were dropped, since their tokens occurred before")
+    return left

@@ -167,6 +167,8 @@ def as_site(name: Site | str) -> Site:
     by_hook = {hook: kind for kind, hook in _BLOCK_HOOKS.items()} | _OTHER_NAMES
     if head.isdigit() and by_hook.get(rest) in _BLOCK_HOOKS:
         return Site(by_hook[rest], int(head), given=f"blocks.{head}.{rest}")
+    if name and "." not in str(name) and "hook" not in str(name):  # meant as a kind, by which commands name sites
+        raise InputError(f"there is no site called {name!r}{nearest(name, KINDS)}")
     layer = head if head.isdigit() else "0"
     known = [f"blocks.{layer}.{hook}" for hook in _BLOCK_HOOKS.values()] + list(_MODEL_HOOKS.values())
     raise InputError(f"there is no site called {name!r}{nearest(name, known)}")

@@ -30,6 +30,8 @@ from interp.results import FEWEST, Result
 from interp.runs import progress, provenance
 
 SPLITS = ("group", "type")
+CALIBRATION = "smoothed targets; description lengths by a mixture of scales"
+"""How scores become probabilities; parts that were stored before by another way are not found again."""
 LAYERS_A_PART = 4
 """Layers of a part that is kept: an interrupted run loses no more than their work."""
 
@@ -71,13 +73,25 @@ def fit(
     which finished parts are stored, and found again by the same question to the same model.
 
     Raises InputError for one class only, fewer groups than folds, a class in fewer groups than folds, equal beginnings
-    in different groups (leaks), and activations that are not finite.
+    in different groups (leaks), and activations that are not finite; `check` asks all but the last without fitting.
     """
     started = datetime.now()
-    family = Family(probe, rank=rank, hidden=hidden, seed=seed)
     examples = dataset(model, data, n=n, seed=seed) if isinstance(data, str) else data
-    kinds = kinds_of(model, sites, layers)
-    plan = _plan(examples, family, split, folds, inner_folds, penalties, n_shuffles, seed)
+    family, kinds, plan = check(
+        model,
+        examples,
+        probe=probe,
+        sites=sites,
+        layers=layers,
+        split=split,
+        folds=folds,
+        inner_folds=inner_folds,
+        penalties=penalties,
+        rank=rank,
+        hidden=hidden,
+        n_shuffles=n_shuffles,
+        seed=seed,
+    )
     settings = {
         "probe": probe,
         "rank": rank if probe == "low_rank" else None,
@@ -91,6 +105,7 @@ def fit(
         "seed": seed,
         "sites": [kind.name for kind in kinds],
         "layers": list(kinds[0].layers),
+        **({"calibration": CALIBRATION} if family.calibrated else {}),
     }
     asking = {"model": identity(model), "data": examples.describe(), **settings}
     parts = _Work(model, examples, family, plan, kinds, asking, batch_size, memory_budget, keep).parts()
@@ -102,6 +117,31 @@ def fit(
         provenance(model=asking["model"], task=asking["data"], seed=seed, started=started),
         has_control=not plan.no_control,
     )
+
+
+def check(
+    model: Any,
+    data: LabelledTokens,
+    *,
+    probe: str = "logistic",
+    sites: Sites = "resid_post",
+    layers: Sequence[int] | None = None,
+    split: str = "group",
+    folds: int = 4,
+    inner_folds: int = 3,
+    penalties: Sequence[float] | None = None,
+    rank: int = 2,
+    hidden: int = 64,
+    n_shuffles: int = FEWEST,
+    seed: int = 0,
+) -> tuple[Family, list[Kind], Plan]:
+    """What `fit` would do with these examples and options: the probe, its sites, and the design with all controls.
+
+    Raises InputError for everything that `fit` refuses and that can be known before anything is run.
+    """
+    family = Family(probe, rank=rank, hidden=hidden, seed=seed)
+    kinds = kinds_of(model, sites, layers)
+    return family, kinds, _plan(data, family, split, folds, inner_folds, penalties, n_shuffles, seed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +221,7 @@ class _Work:
         """Probes of the model, of its embedding, and of its random twin."""
         n_positions, n_rounds = len(self.data.positions), self.plan.design.n_folds + 1
         n_sites = sum(len(kind.sites) for kind in self.kinds)
-        with progress(n_positions * n_rounds * (2 * n_sites + 1), "probing") as self.bar:
+        with progress(n_positions * n_rounds * (2 * n_sites + 1), "probing (a layer in a fold)") as self.bar:
             embedding = self.part(self.model, "embedding", Kind("embed", (0,), (Site("embed"),)), self.plan.design)
             trained = {kind.name: self.lots(self.model, "model", kind, self.plan.design) for kind in self.kinds}
             task_alone = _first_variant(self.plan.design)

@@ -19,11 +19,13 @@ from torch import Tensor
 from interp.errors import InputError, unknown
 from interp.hooks.prompts import PromptTokens, prompt_tokens
 
+SHOWN = 8
+"""Classes that are named when examples are printed."""
 TOKEN = "token"
 """Name of the position where an example has only one."""
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LabelledTokens:
     """Examples of a probing task; make them with `labelled_tokens`, `from_jsonl` or `dataset`.
 
@@ -47,6 +49,12 @@ class LabelledTokens:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        counts = [f"{name} {count}" for name, count in self.counts().items()]
+        shown = ", ".join(counts[:SHOWN]) + (f", ... ({len(counts)} in all)" if len(counts) > SHOWN else "")
+        groups = f"{len(set(self.groups))} {self.group_is}s"
+        return f"LabelledTokens({self.name}: {len(self)} examples in {groups}, at {', '.join(self.positions)}: {shown})"
 
     def counts(self) -> dict[str, int]:
         """How many examples every class has."""

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from interp.probing.labelled import TOKEN, LabelledTokens
-from interp.results import Plot, Values, interval_words
+from interp.results import Plot, Values, interval_words, range_words
 
 CURVES = {
     "accuracy": {
@@ -29,6 +29,8 @@ CAVEAT = (
     "answer. The intervals are over tests, not over new draws of the training data."
 )
 
+EXACT = " (where every example is right, the exact lower end for groups without a mistake)"
+
 
 def curve_name(what: str, kind: object, position: object) -> str:
     """Name of the values that a figure draws."""
@@ -43,6 +45,8 @@ def plots_of(
     plots = []
     task, probe = data.name.replace("_", " "), str(settings["probe"]).replace("_", " ")
     over = interval_words(n_groups, f"{settings['group_is']}s", "bands: 95 % intervals")
+    shuffles = range_words(int(settings["n_shuffles"])) if settings["n_shuffles"] else "none were made"
+    exact = EXACT if _perfect(values) else ""
     missing = "" if has_control else f" There is {settings['control']}."
     for kind in settings["sites"]:
         for position in data.positions:
@@ -59,7 +63,7 @@ def plots_of(
                         low=low,
                         high=high,
                         title=f"{task}: {what} of a {probe} probe of {kind}{place}",
-                        caption=_captions(what, len(data), over) + missing,
+                        caption=_captions(what, len(data), shuffles, over, exact) + missing,
                         caveat=CAVEAT if what == "accuracy" else "",
                         options={
                             "references": _references(what, values, position, len(data.classes)),
@@ -82,12 +86,17 @@ def plots_of(
     return tuple(plots)
 
 
-def _captions(what: str, n: int, over: str) -> str:
+def _perfect(values: Mapping[str, Values]) -> bool:
+    """Whether some accuracy is 1, where no resample differs from it."""
+    return any(bool((values[name].data == 1).any()) for name in CURVES["accuracy"].values())
+
+
+def _captions(what: str, n: int, shuffles: str, over: str, exact: str) -> str:
     if what == "accuracy":
         return (
             f"Share of {n} held-out examples that the probe classifies correctly, on the task, on a control task that "
-            "gives every word type a random class, after training on shuffled labels (band: range of the shuffles), "
-            f"and on the model with random weights; {over}."
+            f"gives every word type a random class, after training on shuffled labels ({shuffles}), and "
+            f"on the model with random weights; {over}{exact}."
         )
     if what == "log-loss":
         return f"Mean cross-entropy on {n} held-out examples; {over}."

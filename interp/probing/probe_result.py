@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import pandas as pd
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -14,14 +15,21 @@ from torch import Tensor
 from interp.errors import InputError
 from interp.probing.labelled import LabelledTokens
 from interp.probing.probe_plots import CURVES, curve_name, plots_of
-from interp.probing.scoring import mean_and_interval
+from interp.probing.scoring import mean_and_interval, with_exact_ends
+from interp.probing.telling import finding, layers_and_baselines
 from interp.results import Axis, Provenance, Result, Values, range_of_draws
 
 TASK, CONTROL, FIRST_SHUFFLE = 0, 1, 2
+WORTH = 0.005
+"""Nats by which the weakest penalty has to beat the next one for a still weaker one to be worth a try."""
+OFTEN = 0.2
+"""Share of the folds and sites in which it has to do so for a note."""
 
 
 class ProbeResult(Result):
     """Means over held-out examples [site, position, layer], with cluster bootstrap intervals (`_low`, `_high`).
+
+    Where every example is right or every one wrong the bootstrap cannot widen, and the exact bound over groups is used.
 
     accuracy, log_loss (nats); control_accuracy, selectivity (accuracy less that); shuffled_accuracy with the range of
     the shuffles; random_model_accuracy, random_model_log_loss; embedding_accuracy, embedding_log_loss [position];
@@ -83,6 +91,14 @@ class ProbeResult(Result):
         losses = self.values["log_loss"].sel(site=self._only("site", site), position=self._only("position", position))
         return int(losses.axis("layer").labels[int(losses.data.argmin())])
 
+    def table(self, *, site: str | None = None, position: str | None = None) -> pd.DataFrame:
+        """One row a layer, then the embedding alone and the majority class: accuracy, controls, log-loss and bits."""
+        return layers_and_baselines(self, self._only("site", site), self._only("position", position))
+
+    def finding(self, *, site: str | None = None, position: str | None = None) -> str:
+        """What was found, in two sentences: the best layer, its accuracy and selectivity, and what stands beside it."""
+        return finding(self, self._only("site", site), self._only("position", position))
+
     def _only(self, axis: str, wanted: str | None) -> str:
         labels = self.values["accuracy"].axis(axis).labels if axis in self.values["accuracy"].dims else ()
         if wanted is not None or len(labels) == 1:
@@ -117,14 +133,14 @@ def assembled(
     site = (Axis("site", tuple(parts.trained)), Axis("position", tuple(data.positions)), Axis("layer", layers))
     correct, loss = parts.values(parts.trained, "correct").float(), parts.values(parts.trained, "loss")
     numbers: dict[str, Tensor] = {}
-    numbers |= _with_interval("accuracy", correct[..., TASK, :], groups)
+    numbers |= _share_with_interval("accuracy", correct[..., TASK, :], groups)
     numbers |= _with_interval("log_loss", loss[..., TASK, :], groups)
     blank = 1.0 if has_control else math.nan
-    numbers |= _with_interval("control_accuracy", correct[..., CONTROL, :] * blank, groups)
+    numbers |= _share_with_interval("control_accuracy", correct[..., CONTROL, :] * blank, groups)
     numbers |= _with_interval("selectivity", (correct[..., TASK, :] - correct[..., CONTROL, :]) * blank, groups)
     numbers |= _shuffles(correct[..., FIRST_SHUFFLE:, :].mean(-1))
     twin_correct, twin_loss = (parts.values(parts.random, name)[..., 0, :].float() for name in ("correct", "loss"))
-    numbers |= _with_interval("random_model_accuracy", twin_correct, groups)
+    numbers |= _share_with_interval("random_model_accuracy", twin_correct, groups)
     numbers |= _with_interval("random_model_log_loss", twin_loss, groups)
     code = parts.values(parts.trained, "code") / len(data)
     numbers["code_length"], numbers["control_code_length"] = code[..., TASK], code[..., CONTROL] * blank
@@ -142,7 +158,7 @@ def assembled(
     values |= _weights(parts, data, site[1:])
     values |= _curves(values, site, has_control)
     settings["unfinished_fits"] = 1 - float(parts.values(parts.trained, "converged").mean())
-    settings["notes"] = [*data.notes, *_notes(l2, settings)]
+    settings["notes"] = [*data.notes, *_notes(l2, parts.values(parts.trained, "tried"), settings)]
     plots = plots_of(values, settings, data, int(groups.max()) + 1, has_control)
     return ProbeResult(values=values, settings=settings, provenance=provenance, plots=plots)
 
@@ -150,6 +166,11 @@ def assembled(
 def _with_interval(name: str, each: Tensor, groups: Tensor) -> dict[str, Tensor]:
     mean, low, high = mean_and_interval(each, groups)
     return {name: mean, f"{name}_low": low, f"{name}_high": high}
+
+
+def _share_with_interval(name: str, right: Tensor, groups: Tensor) -> dict[str, Tensor]:
+    ends = with_exact_ends(*mean_and_interval(right, groups), int(groups.max()) + 1)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), ends))
 
 
 def _shuffles(accuracy: Float[Tensor, "site position layer shuffle"]) -> dict[str, Tensor]:
@@ -164,7 +185,7 @@ def _baselines(
     embedding: Result, data: LabelledTokens, groups: Tensor, position: Axis, blank: float
 ) -> dict[str, Values]:
     correct, loss = (embedding.values[name].data[:, 0].float() for name in ("correct", "loss"))
-    found = _with_interval("embedding_accuracy", correct[:, TASK], groups)
+    found = _share_with_interval("embedding_accuracy", correct[:, TASK], groups)
     found |= _with_interval("embedding_log_loss", loss[:, TASK], groups)
     found["embedding_control_accuracy"] = correct[:, CONTROL].mean(-1) * blank
     found["embedding_code_length"] = embedding.values["code"].data[:, 0, TASK] / len(data)
@@ -213,10 +234,20 @@ def _unit(name: str) -> str:
     return "" if name == "compression" else "share"
 
 
-def _notes(l2: Tensor, settings: Mapping[str, Any]) -> list[str]:
+def _notes(
+    l2: Float[Tensor, "*site fold"], tried: Float[Tensor, "*site fold penalty"], settings: Mapping[str, Any]
+) -> list[str]:
+    """Whether weaker penalties would do better: the weakest was the best, and by more than nothing."""
     if settings["probe"] == "mean_difference" or len(settings["penalties"]) < 2:
         return []
     weakest = min(settings["penalties"])
-    share = float((l2 - weakest).abs().lt(1e-6 * weakest).float().mean())
-    note = f"the weakest penalty, {weakest:g}, was chosen in {share:.0%} of the folds and sites: try weaker ones"
-    return [note] if share > 0.2 else []
+    gain = tried[..., -2] - tried[..., -1]
+    better = (l2 - weakest).abs().lt(1e-6 * weakest) & gain.gt(WORTH)
+    share = float(better.float().mean())
+    if share <= OFTEN:
+        return []
+    return [
+        f"the weakest penalty, {weakest:g}, was the best in {share:.0%} of the folds and sites, by "
+        f"{float(gain[better].mean()):.2g} nats on average: weaker ones may do better still (--penalties, in Python "
+        "penalties=)"
+    ]

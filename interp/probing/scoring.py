@@ -38,3 +38,20 @@ def mean_and_interval(
     tail = (1 - level) / 2
     low, high = torch.quantile(means, torch.tensor([tail, 1 - tail], dtype=torch.float64), dim=-1)
     return mean.float(), low.float(), high.float()
+
+
+def with_exact_ends(
+    mean: Float[Tensor, "*site"],
+    low: Float[Tensor, "*site"],
+    high: Float[Tensor, "*site"],
+    n_groups: int,
+    level: float = 0.95,
+) -> tuple[Float[Tensor, "*site"], Float[Tensor, "*site"], Float[Tensor, "*site"]]:
+    """Shares with an interval that has a width even where all are 0 or 1, as no resample of them differs.
+
+    There the open end is that of Clopper & Pearson (1934) for groups without a single exception: with `n_groups` of
+    them, at most about 3.7 / n_groups of all groups have one. Ends that are NaN stay so.
+    """
+    exact = ((1 - level) / 2) ** (1 / n_groups)
+    low = torch.where((mean == 1) & low.isfinite(), exact, low)
+    return mean, low, torch.where((mean == 0) & high.isfinite(), 1 - exact, high)

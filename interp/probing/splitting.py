@@ -73,7 +73,8 @@ def check_classes(data: LabelledTokens, groups: Int[Tensor, " example"], n_folds
         if within < n_folds:
             raise InputError(
                 f"class {name!r} occurs in {within} {group_is}s, fewer than the {n_folds} folds, so that some probe "
-                f"would never see it; leave it out with data.only([...]), use fewer folds, or give more examples"
+                "would never see it; leave it out with --classes (in Python data.only([...])), use fewer folds, or "
+                "give more examples"
             )
 
 
@@ -96,7 +97,7 @@ def check_duplicates(data: LabelledTokens, groups: Int[Tensor, " example"], grou
             raise InputError(
                 f"{len(leaked)} examples have the same tokens up to position {role!r} as one of another {group_is} "
                 f"(examples {shown}), so they would stand in training and test at once; remove them with "
-                f"interp.probing.without_duplicates(data), or put them into one group"
+                "--drop-duplicates (in Python interp.probing.without_duplicates(data)), or put them into one group"
             )
 
 

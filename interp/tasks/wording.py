@@ -6,6 +6,7 @@ always tokenised in place, and BOS is added here, explicitly, or not at all.
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,19 +71,26 @@ class Wording:
         ids = self.ids(text)
         if isinstance(place, int) and not isinstance(place, bool):
             if not -len(ids) <= place < len(ids):
-                raise InputError(f"{what} is token {place} of a prompt with {len(ids)} tokens")
+                raise InputError(f"{what} is token {place} of a prompt with {len(ids)} tokens, counted from 0")
             return place % len(ids)
         wanted, occurrence = place if isinstance(place, list) and len(place) == 2 else (place, None)
         if not isinstance(wanted, str) or not wanted or not isinstance(occurrence, int | None):
-            raise InputError(f"{what} must be a text, [text, occurrence], or a token index, not {place!r}")
+            raise InputError(f"{what} must be a text, [text, occurrence], or a token index, not {_json(place)}")
         starts = [start for start in range(len(text)) if text.startswith(wanted, start)]
         if occurrence is None and len(starts) > 1:
-            raise InputError(f"{what}: {wanted!r} occurs {len(starts)} times; say which, as [{wanted!r}, 1]")
+            first = f"{_json([wanted, 1])} for the first"
+            raise InputError(f"{what}: {_json(wanted)} occurs {len(starts)} times; say which, as {first}")
         if not 1 <= (occurrence or 1) <= len(starts):
-            raise InputError(f"{what}: {wanted!r} occurs {len(starts)} times in {text!r}")
+            which = "" if occurrence is None else f", and {_json(place)} asks for number {occurrence}, counted from 1"
+            raise InputError(f"{what}: {_json(wanted)} occurs {len(starts)} times in {_json(text)}{which}")
         before = self.ids(text[: starts[(occurrence or 1) - 1] + len(wanted)])
         # Where the text is cut inside a token, the token is the first that differs.
         return next((i for i, (a, b) in enumerate(zip(before, ids)) if a != b), len(before) - 1)
+
+
+def _json(given: object) -> str:
+    """As a user writes it in a file."""
+    return json.dumps(given, ensure_ascii=False, default=repr)
 
 
 def wording(model: Any, prepend_bos: bool) -> Wording:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -26,15 +27,20 @@ def test_accuracies_are_printed_beside_their_controls(llama: str, labels: str, t
     printed = capsys.readouterr().out
     assert "40 examples in 40 groups: even" in printed
     assert "mean_difference probe of resid_post at token" in printed
-    for column in ("accuracy", "95 %", "control", "shuffled", "random", "log-loss", "bits"):
-        assert column in printed
-    assert "embedding alone" in printed
-    assert "majority class" in printed
+    (header,) = (line for line in printed.splitlines() if line.startswith("layer"))
+    columns = ["layer", "accuracy", "95", "%", "selectivity", "control", "shuffled", "random", "loss", "bits"]
+    assert header.split() == columns
+    for row in ("embedding", "majority", "selectivity: accuracy less", "random: ", "bits: ", "Labels: in layer "):
+        assert sum(line.startswith(row) or f" {row}" in line for line in printed.splitlines()) >= 1
     (folder,) = (out / "probe").iterdir()
     assert not (folder / "parts").exists()
     page = (folder / "report.html").read_text()
     assert "whether the model uses it is another question" in page
+    assert "In short</h2>" in page
+    assert "∅" not in page
+    assert 'class="text"><p>Labels: in layer ' in page
     stored = load(folder / "results" / "mean_difference")
+    assert stored.settings["control"].startswith("random class") or f"note: {stored.settings['control']}" in printed
     assert isinstance(stored, ProbeResult)
     assert stored.values["accuracy"].axis("layer").labels == (0, 2)
 
@@ -45,6 +51,41 @@ def test_a_task_of_the_house_for_a_model_without_tokenizer(tmp_path: Path, capsy
     captured = capsys.readouterr()
     assert code == 0, captured.err
     assert "60 examples in" in captured.out
+
+
+def test_what_one_probe_refuses_is_refused_before_another_is_fitted(
+    llama: str, labels: str, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fitted(*_: object, **__: object) -> None:
+        raise AssertionError("something was fitted")
+
+    monkeypatch.setattr("interp.probing.fitting.probe_sites", fitted)
+    asked = ["probe", "--model", llama, "--data", labels, "--out", str(tmp_path), "--probes", "logistic", "low_rank"]
+    assert command_line.main(asked) == 2
+    assert "low_rank probes need at least three classes" in capsys.readouterr().err
+
+
+def test_a_quick_look_takes_six_layers_and_few_examples(llama: str, labels: str, tmp_path: Path, capsys, monkeypatch):
+    monkeypatch.setattr("interp.cli.probe.QUICK_EXAMPLES", 30)
+    asked = ["probe", "--model", llama, "--data", labels, "--out", str(tmp_path), "--probes", "ridge", "--quick"]
+    assert command_line.main([*asked, "--folds", "2", "--penalties", "0.1", "1"]) == 0, capsys.readouterr().err
+    (folder,) = (tmp_path / "probe").iterdir()
+    stored = load(folder / "results" / "ridge")
+    assert stored.settings["n"] == 30
+    assert stored.settings["n_shuffles"] == 2
+    assert stored.settings["penalties"] == [1.0, 0.1]
+    assert stored.settings["layers"] == [0, 1, 2, 3]  # all that there are
+
+
+def test_duplicates_are_named_and_dropped_as_the_message_says(llama: str, tmp_path: Path, capsys) -> None:
+    path = Path(save_labelled(tmp_path / "labels.jsonl", 40))
+    first = json.loads(path.read_text().splitlines()[0])
+    path.write_text(path.read_text() + "\n" + json.dumps({**first, "group": "another"}))
+    asked = ["probe", "--model", llama, "--data", str(path), "--out", str(tmp_path), *QUICK]
+    assert command_line.main(asked) == 2
+    assert "--drop-duplicates" in capsys.readouterr().err
+    assert command_line.main([*asked, "--drop-duplicates"]) == 0
+    assert "1 examples were dropped, since their tokens occurred before" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

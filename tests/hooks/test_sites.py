@@ -147,6 +147,7 @@ def test_a_name_that_means_another_place_on_this_model_is_refused(tail, fits, di
     ("given", "part"),
     [
         ("blocks.0.hook_resid_mdi", "did you mean 'blocks.0.hook_resid_mid'"),
+        ("resid_pots", "no site called 'resid_pots'; did you mean 'resid_post'"),
         ("blocks.x.hook_z", "there is no site called"),
         ("hook_z", "there is no site called"),
         ("", "there is no site called"),

@@ -11,9 +11,10 @@ from torch import Tensor
 from interp import results
 from interp.errors import InputError
 from interp.hooks import LatentSite, sites
-from interp.probing import fit, labelled_tokens
+from interp.probing import check, fit, labelled_tokens
 from interp.probing.gathering import gather, kinds_of
-from interp.probing.probe_result import ProbeResult
+from interp.probing.probe_result import ProbeResult, _notes
+from interp.probing.telling import legend
 from tests.probing.planted import embedding_side
 from tests.tiny_models import tiny
 
@@ -39,6 +40,47 @@ def test_what_is_planted_is_found_and_the_controls_are_lower(side: ProbeResult) 
     assert float(values["embedding_accuracy"].data[0]) > 0.9
     assert abs(float(values["majority_accuracy"].data) - 0.5) < 0.15
     assert float(values["majority_log_loss"].data) <= 0.6932
+
+
+def test_the_table_holds_the_layers_and_the_baselines(side: ProbeResult) -> None:
+    table = side.table(site="resid_pre").set_index("layer")
+    assert list(table.index) == [0, 2, "embedding", "majority"]
+    values = {
+        name: item.sel(site="resid_pre", layer=2).data
+        for name, item in side.values.items()
+        if "layer" in item.dims and "site" in item.dims
+    }
+    for column, name in (("accuracy", "accuracy"), ("random", "random_model_accuracy"), ("bits", "code_length")):
+        assert table.loc[2, column] == pytest.approx(float(values[name]))
+    for row in (2, "embedding"):
+        expected = table.loc[row, "accuracy"] - table.loc[row, "control"]
+        assert table.loc[row, "selectivity"] == pytest.approx(expected, abs=1e-6)
+    assert table.loc["majority", "accuracy"] == pytest.approx(float(side.values["majority_accuracy"].data))
+    assert all(
+        f"{name}:" in legend(side) for name in ("selectivity", "shuffled", "random", "loss", "bits", "embedding")
+    )
+
+
+def test_the_finding_names_the_best_layer_beside_the_baselines(side: ProbeResult) -> None:
+    told = side.finding(site="resid_pre")
+    best = side.best_layer(site="resid_pre")
+    table = side.table(site="resid_pre").set_index("layer")
+    assert told.startswith(f"Side: in layer {best}, which has the least log-loss of 2, a logistic probe of resid_pre")
+    assert f"{100 * table.loc[best, 'accuracy']:.3g} % of 300 held-out examples [" in told
+    assert f"selectivity {100 * table.loc[best, 'selectivity']:.2g} points [" in told
+    for baseline in ("embedding", "majority"):
+        assert f"{100 * table.loc[baseline, 'accuracy']:.3g} %" in told
+    with pytest.raises(InputError, match="several sites"):
+        side.finding()
+
+
+def test_a_weakest_penalty_is_only_worth_a_note_where_it_gains() -> None:
+    settings = {"probe": "logistic", "penalties": [0.1, 0.01]}
+    l2, tried = torch.full((1, 1, 2, 4), 0.01), torch.tensor([0.7, 0.5]).expand(1, 1, 2, 4, 2)
+    assert "by 0.2 nats on average" in _notes(l2, tried, settings)[0]
+    assert "--penalties" in _notes(l2, tried, settings)[0]
+    assert _notes(l2, torch.tensor([0.003, 0.001]).expand(1, 1, 2, 4, 2), settings) == []
+    assert _notes(torch.full((1, 1, 2, 4), 0.1), tried, settings) == []
 
 
 def test_the_means_are_those_of_the_examples(side: ProbeResult) -> None:
@@ -177,6 +219,7 @@ def test_split_by_word_type_leaves_nothing_to_remember() -> None:
     assert bool(found.values["selectivity"].data.isnan().all())
     assert "control task" not in {trace.name for trace in found.figure(0).data}
     assert "no control task" in found.plots[0].caption
+    assert "5 draws" in found.plots[0].caption
 
 
 @pytest.mark.parametrize(
@@ -197,8 +240,10 @@ def test_split_by_word_type_leaves_nothing_to_remember() -> None:
     ],
 )
 def test_what_cannot_be_asked_is_refused(changes: dict, message: str) -> None:
-    with pytest.raises(InputError, match=message):
-        fit(tiny("llama"), embedding_side(tiny("llama"), n_prompts=20), **QUICK | changes)
+    asked = QUICK | changes
+    for ask in (fit, check):
+        with pytest.raises(InputError, match=message):
+            ask(tiny("llama"), embedding_side(tiny("llama"), n_prompts=20), **asked)
 
 
 def test_activations_that_are_not_finite_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

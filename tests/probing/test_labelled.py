@@ -91,7 +91,7 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         ('{"text": "w5", "labels": [["w5"]]}', "a list of"),
         ('{"text": "w5", "label": 3}', "a label must be a text, not 3"),
         ('{"text": "w5", "lable": "a"}', "did you mean 'label'"),
-        ('{"text": "w5 w5", "position": "w5", "label": "a"}', "occurs 2 times"),
+        ('{"text": "w5 w5", "position": "w5", "label": "a"}', r'say which, as \["w5", 1\] for the first'),
         ('{"text": "w5", "position": 3, "label": "a"}', "token 3 of a prompt with 1 tokens"),
         ('{"text": "w5", "group": 7, "label": "a"}', "'group' must be a text"),
         ("", "is empty"),
@@ -102,6 +102,14 @@ def test_lines_that_cannot_be_used_say_why(line: str, message: str, tmp_path: Pa
     path.write_text(line)
     with pytest.raises(InputError, match=message):
         from_jsonl(tiny("llama"), path)
+
+
+def test_examples_are_printed_in_one_line() -> None:
+    labels = [f"class {i:02d}" for i in range(10)]
+    shown = repr(labelled_tokens(torch.ones(10, 4).long(), labels, torch.full((10,), 2), name="mine"))
+    assert shown.startswith("LabelledTokens(mine: 10 examples in 10 prompts, at token: class 00 1, class 01 1, ")
+    assert shown.endswith("class 07 1, ... (10 in all))")
+    assert "\n" not in shown
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression, LogisticRegressionCV, Ridge
 from sklearn.neighbors import NearestCentroid
 
 from interp.probing.coding import block_ends, code_lengths
 from interp.probing.parts import probe_sites
-from interp.probing.scoring import mean_and_interval
+from interp.probing.scoring import mean_and_interval, with_exact_ends
 from interp.probing.solving.calibrating import SCALES, SWITCH
 from interp.probing.solving.decorrelating import decorrelate
 from interp.probing.solving.families import FAMILIES, Family
@@ -222,3 +223,16 @@ def test_too_few_groups_have_no_interval() -> None:
     mean, low, high = mean_and_interval(torch.ones(2, 8), torch.arange(8) % 4)
     assert mean.tolist() == [1, 1]
     assert bool(low.isnan().all() and high.isnan().all())
+
+
+def test_shares_without_an_exception_have_the_exact_interval_of_their_groups() -> None:
+    groups = torch.arange(300) % 30
+    each = torch.stack([torch.ones(300), torch.zeros(300), (torch.arange(300) < 200).float()])
+    plain = mean_and_interval(each, groups)
+    mean, low, high = with_exact_ends(*plain, 30)
+    for i, right in enumerate((30, 0)):
+        theirs = binomtest(right, 30).proportion_ci(method="exact")
+        assert (float(low[i]), float(high[i])) == pytest.approx((theirs.low, theirs.high), abs=1e-6)
+    assert [float(ends[2]) for ends in (mean, low, high)] == [float(ends[2]) for ends in plain]
+    few = with_exact_ends(*mean_and_interval(torch.ones(1, 8), torch.arange(8) % 4), 4)
+    assert bool(few[1].isnan().all())

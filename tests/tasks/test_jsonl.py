@@ -82,7 +82,7 @@ def test_positions_in_a_corrupt_prompt_of_another_length(byte_model: Any, tmp_pa
         "end": " to",
     }
     del line["corrupt_positions"]
-    with pytest.raises(InputError, match=r"line 1: corrupt position 'who': 'John' occurs 1 times"):
+    with pytest.raises(InputError, match=r"line 1: corrupt position 'who': \"John\" occurs 1 times"):
         from_jsonl(byte_model, write(tmp_path, line))
 
 
@@ -102,10 +102,13 @@ def test_positions_in_a_corrupt_prompt_of_another_length(byte_model: Any, tmp_pa
         ({**GOOD, "distractors": " Tom"}, "no field 'distractors'; did you mean 'distractor'"),
         ({**GOOD, "positions": ["Mary"]}, "'positions' must be an object"),
         ({**GOOD, "positions": {"end": 1}}, "may not name 'end'"),
-        ({**GOOD, "positions": {"x": "Mary Tom"}}, "position 'x': 'Mary Tom' occurs 0 times"),
-        ({**GOOD, "positions": {"x": "John"}}, r"occurs 2 times; say which, as \['John', 1\]"),
-        ({**GOOD, "positions": {"x": ["John", 3]}}, "'John' occurs 2 times"),
-        ({**GOOD, "positions": {"x": 99}}, "token 99 of a prompt with"),
+        ({**GOOD, "positions": {"x": "Mary Tom"}}, "position 'x': \"Mary Tom\" occurs 0 times"),
+        ({**GOOD, "positions": {"x": "John"}}, r'occurs 2 times; say which, as \["John", 1\] for the first'),
+        (
+            {**GOOD, "positions": {"x": ["John", 3]}},
+            r'"John" occurs 2 times in .*, and \["John", 3\] asks for number 3, counted from 1',
+        ),
+        ({**GOOD, "positions": {"x": 99}}, "token 99 of a prompt with 13 tokens, counted from 0"),
         ({**GOOD, "positions": {"x": 1.5}}, "must be a text"),
         ({**GOOD, "positions": {"x": 1}}, "the first line's end; use the same roles"),
         ({**GOOD, "corrupt_positions": {"x": 1}}, "no position 'x'"),

@@ -17,6 +17,7 @@ type       optional: the word type, by which control tasks are drawn (default: t
 from __future__ import annotations
 
 import hashlib
+import json
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -84,7 +85,7 @@ def _examples(given: dict[str, Any], words: Wording) -> list[tuple[int, str, str
     found = []
     for place, label in pairs:
         if not isinstance(label, str) or not label:
-            raise InputError(f"a label must be a text, not {label!r}")
+            raise InputError(f"a label must be a text, not {json.dumps(label)}")
         at = len(words.bos) + words.locate(given["text"], place, "position")
         found.append((at, label, given.get("group", given["text"]), given.get("type")))
     return found

@@ -17,8 +17,8 @@ from interp.probing.solving.softmax_problems import Problems
 from interp.probing.solving.two_layers import TwoLayers, fit_low_rank, fit_perceptron
 
 FAMILIES = ("logistic", "ridge", "mean_difference", "low_rank", "mlp")
-GRID = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001)
-"""Penalties that are tried, strongest first."""
+GRID = (10.0, 3.0, 1.0, 0.3, 0.1, 0.03, 0.01, 0.003, 0.001, 0.0003, 0.0001, 0.00003)
+"""Penalties that are tried, strongest first; the weakest only where what is read is easy."""
 TWO_LAYER_GRID = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)
 """Two layers are penalised as the sum of their singular values, where stronger ones leave nothing."""
 
@@ -75,7 +75,9 @@ class Family:
     def check(self, n_classes: int) -> None:
         """Refuse a rank that is no restriction."""
         if self.name == "low_rank" and n_classes < 3:
-            raise InputError("with two classes a linear probe has rank 1 anyway; use probe='logistic'")
+            raise InputError(
+                "low_rank probes need at least three classes: with two a linear probe has rank 1 anyway; use logistic"
+            )
         if self.name == "low_rank" and self.rank >= n_classes:
             raise InputError(
                 f"rank {self.rank} does not restrict a probe for {n_classes} classes; use {n_classes - 1} or less"
