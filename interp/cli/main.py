@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tuned-lens": ("interp.cli.tuned_lens", "train translators with which every layer can be read"),
     "tuned-lens evaluate": ("interp.cli.tuned_lens_evaluate", "is it better than the logit lens?"),
     "tuned-lens show": ("interp.cli.tuned_lens_show", "how does a prompt's prediction form?"),
+    "tuned-lens export": ("interp.cli.tuned_lens_export", "for the Python package tuned-lens (params.pt)"),
     "patchscopes": ("interp.cli.patchscopes", "ask the model what a hidden state holds"),
     "patch": ("interp.cli.patch", "find where the information is by patching activations between prompts"),
     "paths": ("interp.cli.paths", "find which heads send it to which, or to the logits"),
@@ -42,7 +43,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "superposition": ("interp.cli.superposition", "train toy models that hold more features than dimensions"),
     "look": ("interp.cli.look", "see attention, lens and attribution of one prompt at once"),
     "reproduce": ("interp.cli.reproduce", "run a published experiment and write its report"),
-    "report": ("interp.cli.report", "write the HTML report of a run"),
+    "report": ("interp.cli.report", "draw the results of a run, or of any folder, as an HTML page"),
     "runs": ("interp.cli.runs", "list, show and compare runs"),
 }
 """Name of each command, of one word or two: its module, and what it does in one line."""
