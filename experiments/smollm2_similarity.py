@@ -3,7 +3,8 @@
     python experiments/smollm2_similarity.py
 
 40 passages of English, 5,000 tokens, one forward pass of SmolLM2 and one of its untrained twin. Writes a run directory
-with the maps and a report; an interrupted run goes on where it stopped. About three minutes of processor time.
+with the maps and a report that begins with what they show; an interrupted run goes on where it stopped. About three
+minutes of processor time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 import interp
 from interp.models.untrained import untrained_twin
 from interp.runs import Run, open_run
-from interp.similarity import Representations, SimilarityMap, compare, represent
+from interp.similarity import Representations, SimilarityMap, compare, represent, summary
 from interp.viz import Report
 
 EVERY_FIFTH = (0, 5, 10, 15, 20, 25, 30)
@@ -72,7 +73,7 @@ def questions(name: str, n: int, n_tokens: int) -> dict[str, Callable[[], Simila
 
 
 def report(run: Run) -> Path:
-    """Every map with its notes."""
+    """What was found, then every map with its notes."""
     page = Report("What the layers of SmolLM2 share")
     titles = {
         "trained": "All pairs of layers",
@@ -82,7 +83,11 @@ def report(run: Run) -> Path:
         "trained_and_untrained": "Trained against untrained",
     }
     for name, found in run.results().items():
-        notes = "\n\n".join(found.notes)  # type: ignore[attr-defined]
+        assert isinstance(found, SimilarityMap)
+        told = " ".join(summary(found))
+        if name in titles:
+            page.abstract(f"{titles[name]}. {told}")
+        notes = "\n\n".join([told, *found.notes])
         page.section(titles.get(name, f"Every fifth layer: {name}"), notes).add(found)
     return page.write(run.path("report.html"))
 

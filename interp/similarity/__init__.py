@@ -6,7 +6,7 @@ permutation tests, and notes on what may mislead.
 
 >>> texts = [text for _, text in interp.tasks.english_passages(40, n_words=200)]
 >>> found = interp.similarity.cka(model, texts)                     # all pairs of layers
->>> found.notes, found.figure()
+>>> interp.similarity.summary(found), found.notes, found.figure()
 >>> read = interp.similarity.represent(model, texts, other)         # another model; any widths and tokenizers
 >>> interp.similarity.compare(read, "mutual_knn", k=10).best_matches()
 >>> interp.similarity.cka_of(x, y)                                  # arrays [n, d1] and [n, d2]
@@ -33,6 +33,7 @@ _NAMES = {
     "pwcca_of": "arrays",
     "represent": "reading",
     "rsa_of": "arrays",
+    "summary": "sentences",
     "svcca_of": "arrays",
 }
 __all__ = sorted(_NAMES)

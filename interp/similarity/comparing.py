@@ -27,6 +27,7 @@ from interp.similarity.measuring import (
     scorer,
 )
 from interp.similarity.permuting import FEWEST_DOCUMENTS, exchangeable, exchanged
+from interp.similarity.planning import UNITS
 from interp.similarity.reading import Representations
 from interp.similarity.similarity_map import SimilarityMap, build
 from interp.similarity.uncertainty import grouped, interval
@@ -140,9 +141,6 @@ def _usual_draws(measure: str, n_pairs: int, data: Representations) -> int:
     if data.documents.unique().numel() < FEWEST_DOCUMENTS:
         return 0
     return N_PERMUTATIONS if measure in BY_MATRIX else N_DECOMPOSED if n_pairs <= FEW_DECOMPOSED else 0
-
-
-UNITS = {"word": "words", "document": "documents"}
 
 
 def compare_arrays(

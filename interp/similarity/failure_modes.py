@@ -62,7 +62,7 @@ def chance_of_biased(sums: KernelSums) -> Float[Tensor, "s s"]:
     return torch.outer(ratio, ratio) / n
 
 
-def few_tokens_note(chance: Float[Tensor, "s t"], n: int, estimator: str) -> list[str]:
+def few_tokens_note(chance: Float[Tensor, "s t"], n: int, estimator: str, unit: str = "tokens") -> list[str]:
     """Said where the plain CKA of unrelated data would reach more than 0.05: of its bias, or of what remains without.
 
     The debiased estimate of unrelated, independent tokens scatters with a standard deviation of about √(2 / n(n-3)),
@@ -73,7 +73,7 @@ def few_tokens_note(chance: Float[Tensor, "s t"], n: int, estimator: str) -> lis
     scatter = min(1.0, 2 * (2 / (n * (n - 3))) ** 0.5) if n > 3 else 1.0
     if highest <= HIGH_CHANCE:
         return []
-    few = f"{n} tokens are few for these dimensions: "
+    few = f"{n} {unit} are few for these dimensions: "
     if estimator == "biased":
         return [
             f"{few}unrelated representations would have a plain CKA of up to {min(highest, 1.0):.2f}; use "
@@ -84,7 +84,7 @@ def few_tokens_note(chance: Float[Tensor, "s t"], n: int, estimator: str) -> lis
     return [
         f"{few}without bias is not without chance. The debiased CKA of unrelated representations is 0 in the mean, but "
         f"one such value may lie about {scatter:.2g} to either side, and further where tokens of a text resemble each "
-        "other; go by intervals and the permutation test, or give more tokens."
+        f"other; go by intervals and the permutation test, or give more {unit}."
     ]
 
 

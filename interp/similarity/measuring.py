@@ -23,6 +23,7 @@ from interp.similarity.kernel_sums import kernel_sums
 from interp.similarity.kernels import Prepared, prepare_kernel
 from interp.similarity.neighbours import neighbour_matrix, shared
 from interp.similarity.permuting import centred_matrix, matrix_score
+from interp.similarity.planning import UNITS
 from interp.similarity.reading import Representations
 from interp.similarity.rotations import rotated_overlap, unit_rows
 from interp.similarity.subspaces import Basis, basis_of, mean_correlation, weighted_correlation
@@ -123,7 +124,8 @@ def _cka(data: Representations, group: Tensor, options: Options, intervals: bool
         notes += found.radial_notes(labels, kernels)
     elif data.n >= 4:
         effective = found.effective_dimensions(kernels, hsic(*sums.all(), "debiased"))
-    notes += found.few_tokens_note(found.chance_of_biased(sums)[part], data.n, options.estimator)
+    unit = UNITS.get(str(data.settings.get("align")), "tokens")
+    notes += found.few_tokens_note(found.chance_of_biased(sums)[part], data.n, options.estimator, unit)
     return Measured(values[part], contributed, effective, notes)
 
 

@@ -24,6 +24,8 @@ from interp.tasks.token_tensors import pad_right
 Sites = Sequence[AnySite | str] | None
 FEWEST_POINTS = 4
 ENTERING = "stream entering block"
+UNITS = {"word": "words", "document": "documents"}
+"""What is compared, by how it was aligned; tokens where it is neither."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,8 @@ def plan(
     models = (model,) if other is None else (model, other)
     if align in ("token", "document"):
         prompts = [as_prompts(each, texts, prepend_bos=prepend_bos) for each in models]
+        if align == "token" and len(prompts) == 2:
+            _check_same_tokens(prompts)
         kept = [_real(each) for each in prompts]
     else:
         prompts, kept = _by_characters(models, texts, align, prepend_bos)
@@ -115,6 +119,16 @@ def _alignment(model: Any, other: Any, texts: Prompts, align: str) -> str:
     if not is_text:
         raise InputError('the models have different tokenizers; give texts, or align="token" if ids mean the same')
     return "character"
+
+
+def _check_same_tokens(prompts: Sequence[PromptTokens]) -> None:
+    """Refuse to pair tokens one by one where two tokenizers have made different ones of a text."""
+    first, second = prompts
+    if first.shape != second.shape or not torch.equal(first.lengths.cpu(), second.lengths.cpu()):
+        raise InputError(
+            "the two tokenizers cut these texts into different tokens, which do not correspond one by one; use "
+            'align="character" (where both have read the same), "word" or "document"'
+        )
 
 
 def _real(prompts: PromptTokens) -> list[Tensor]:

@@ -149,6 +149,14 @@ def test_what_cannot_be_read_is_refused(options: dict, message: str) -> None:
         represent(tiny("llama"), random_tokens(), **options)
 
 
+def test_tokens_of_two_tokenizers_are_not_paired_one_by_one(pair) -> None:
+    with pytest.raises(InputError, match=r'into different tokens.*use align="character"'):
+        represent(pair[0], TEXTS, pair[1], align="token")
+    assert represent(pair[0], TEXTS, pair[0], align="token").n > 0
+    with pytest.raises(InputError, match="3 texts are too few to compare as one point each"):
+        represent(pair[0], TEXTS, pair[1], align="document")
+
+
 def test_token_ids_for_another_tokenizer_are_refused(pair) -> None:
     with pytest.raises(InputError, match="different tokenizers"):
         represent(pair[0], torch.ones(2, 5, dtype=torch.long), pair[1])
