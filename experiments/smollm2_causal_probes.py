@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import interp
+from interp.probing.causal.findings import alignment_findings, erasure_findings, steering_findings
 from interp.results import Result
 from interp.runs import Run, open_run
 from interp.viz import Report
@@ -31,6 +32,7 @@ ASKED: dict[str, tuple[str, Callable[..., Result], dict[str, Any]]] = {
     "alignment": ("Exchanging one dimension", interp.probing.align, {"layers": [18, 24, 27], "rank": 1}),
 }
 """Name of each step: its title, its function, and its options."""
+FINDINGS = {"erasing": erasure_findings, "steering": steering_findings, "alignment": alignment_findings}
 
 
 def main() -> None:
@@ -54,6 +56,7 @@ def report(run: Run) -> Path:
     """Every test with its figures."""
     page = Report("Does SmolLM2 use the number that probes read?")
     for name, result in run.results().items():
+        page.abstract("\n\n".join(FINDINGS[name](result)))
         page.section(ASKED[name][0], "\n\n".join(f"Note: {note}." for note in result.settings["notes"]))
         page.add(result)
     return page.write(run.path("report.html"))
