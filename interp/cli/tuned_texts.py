@@ -79,11 +79,16 @@ def _halves(name: str, text: str) -> list[tuple[str, str]]:
 
 
 def load_lens(model: Any, directory: str) -> TunedLens:
-    """A lens from disk that fits the model; a run's directory stands for the lens in it."""
-    path = Path(directory).expanduser()
-    found = TunedLens.load(path / "lens" if (path / "lens").is_dir() else path)
+    """A lens from disk that fits the model."""
+    found = stored_lens(directory)
     found.check(model)
     return found
+
+
+def stored_lens(directory: str) -> TunedLens:
+    """A lens from disk; a run's directory stands for the lens in it."""
+    path = Path(directory).expanduser()
+    return TunedLens.load(path / "lens" if (path / "lens").is_dir() else path)
 
 
 def some_rows(frame: pd.DataFrame) -> pd.DataFrame:

@@ -9,7 +9,8 @@ norm and unembedding can read it: h + W h + b, residual as in the package `tuned
     params.safetensors    "0.weight" [d_model, d_model], "0.bias" [d_model], ..., one pair for each block
     training.json         what that package has no place for: which model, exactly, how it was trained, its loss
 
-Only the parameters' container differs: params.pt is pickled and runs code when read, so it is never opened here.
+Only the parameters' container differs: params.pt is pickled and runs code when read, so it is never opened here;
+`tuned_exports` writes it for that package.
 """
 
 from __future__ import annotations
@@ -119,11 +120,22 @@ class TunedLens:
         Raises StorageError when the disk is full or read-only.
         """
         directory = Path(directory).expanduser()
-        parameters = {}
+        atomic_write(directory / TRAINING, _json({"model": self.model, "training": self.training}))
+        atomic_write(directory / PARAMETERS, to_bytes(self.parameters()))
+        atomic_write(directory / CONFIG, _json(self.config()))  # last: a directory without it is no lens
+        return directory
+
+    def parameters(self) -> dict[str, Tensor]:
+        """The tensors by the names that the package tuned-lens has for them, each with memory of its own."""
+        named = {}
         for layer in range(self.n_layers):
-            parameters[f"{layer}.weight"] = self.weights[layer].detach().cpu().contiguous()
-            parameters[f"{layer}.bias"] = self.biases[layer].detach().cpu().contiguous()
-        config = {
+            named[f"{layer}.weight"] = self.weights[layer].detach().cpu().clone()
+            named[f"{layer}.bias"] = self.biases[layer].detach().cpu().clone()
+        return named
+
+    def config(self) -> dict[str, Any]:
+        """What config.json holds: the keys of that package."""
+        return {
             "base_model_name_or_path": self.model.get("id", "unknown"),
             "d_model": self.d_model,
             "num_hidden_layers": self.n_layers,
@@ -132,10 +144,6 @@ class TunedLens:
             "unembed_hash": self.model.get("unembed_hash"),
             "lens_type": LENS_TYPE,
         }
-        atomic_write(directory / TRAINING, _json({"model": self.model, "training": self.training}))
-        atomic_write(directory / PARAMETERS, to_bytes(parameters))
-        atomic_write(directory / CONFIG, _json(config))  # last: a directory without it is no lens
-        return directory
 
     @classmethod
     def load(cls, directory: str | Path) -> TunedLens:
@@ -148,7 +156,8 @@ class TunedLens:
         if not (directory / PARAMETERS).exists() and (directory / PICKLED).exists():
             raise InputError(
                 f"{directory / PICKLED} is pickled and can run code when it is read, so it is not opened; convert "
-                f"it where you trust it: safetensors.torch.save_file(state_dict, {PARAMETERS!r}) beside {CONFIG}"
+                "it in Python: safetensors.torch.save_file(torch.load('params.pt', weights_only=True), "
+                f"{PARAMETERS!r}), beside {CONFIG}"
             )
         weights, biases = _read_parameters(directory / PARAMETERS, config)
         told = _read_json(directory / TRAINING) if (directory / TRAINING).exists() else {}

@@ -157,9 +157,10 @@ def open_run(experiment: str, config: Mapping[str, Any], root: str | Path = "run
     """Open a run: the newest unfinished one of the same experiment and config, else a new directory.
 
     `config` is everything that decides the numbers, as plain data; its hash is part of the directory's name.
-    With `resume=False` a new directory is made in any case. Use the run as a context manager: it is finished when the
-    block ends, and notes Ctrl-C and errors; an InputError before any result was stored leaves no run behind. Raises
-    InputError when another process is at work on the same run, and StorageError when the directory cannot be made.
+    With `resume=False` (on the command line: --fresh) a new directory is made in any case. Use the run as a context
+    manager: it is finished when the block ends, and notes Ctrl-C and errors; an InputError before any result was stored
+    leaves no run behind. Raises InputError when another process is at work on the same run, and StorageError when the
+    directory cannot be made.
     """
     kept = plain(config, "config")
     folder = Path(root).expanduser() / _checked(experiment, "experiment")
@@ -188,7 +189,8 @@ def _resume(directory: Path, config: dict[str, Any]) -> Run | None:
     if not (directory / CONFIG_FILE).is_file() or _is_finished(directory):
         return None
     held = contextlib.ExitStack()
-    busy = f"this experiment with these settings is already running in {directory}; wait, close it, or use resume=False"
+    busy = f"this experiment with these settings is already running in {directory}; wait, close it, or start afresh "
+    busy += "with --fresh (in Python: resume=False)"
     held.enter_context(lock(directory / LOCK_FILE, busy, wait=False))
     if _is_finished(directory):  # by the process that held the lock a moment ago
         held.close()
@@ -200,7 +202,8 @@ def _resume(directory: Path, config: dict[str, Any]) -> Run | None:
         held.close()
         raise
     done = len(list((directory / RESULTS).glob(f"*/{RESULT_FILE}")))
-    _LOG.warning("resuming %s (%d finished steps); --fresh (resume=False) starts afresh", directory, done)
+    kept = f" with {done} finished step{'s' * (done != 1)}" if done else ""
+    _LOG.warning("going on in %s%s; --fresh starts afresh", directory, kept)
     if changed:
         _LOG.warning("its earlier steps were computed with another environment: %s", "; ".join(changed))
     return Run(directory, config, held)

@@ -86,6 +86,16 @@ def test_an_interrupted_training_goes_on(
     assert len(list((tmp_path / "tuned-lens").iterdir())) == 1
 
 
+def test_a_lens_is_exported_once(trained: Path, tmp_path: Path, capsys) -> None:
+    command = ["tuned-lens", "export", "--lens", str(trained), "--to", str(tmp_path / "theirs")]
+    assert command_line.main(command) == 0
+    assert "4 translators" in capsys.readouterr().out
+    state = torch.load(tmp_path / "theirs" / "params.pt", weights_only=True)
+    assert torch.equal(state["3.weight"], TunedLens.load(trained / "lens").weights[3])
+    assert command_line.main(command) == 2
+    assert "choose another directory" in capsys.readouterr().err
+
+
 RANDOM = ["--n-steps", 2, "--contexts", 2, "--measured", 6, "--n", 5]
 
 

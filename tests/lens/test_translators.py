@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from interp.errors import InputError
-from interp.lens import TunedLens
+from interp.lens import TunedLens, export_tuned_lens
 from interp.lens.translators import unembedding_hash
 from tests.tiny_models import tiny, tiny_llama
 
@@ -79,6 +79,24 @@ def test_what_cannot_be_translated_is_refused() -> None:
         lens(torch.zeros(1, 48), 5)
     with pytest.raises(InputError, match="width 48, not 47"):
         lens(torch.zeros(1, 47), 0)
+
+
+def test_an_export_is_what_the_package_tuned_lens_reads(tmp_path: Path) -> None:
+    lens = random_lens()
+    folder = export_tuned_lens(lens, tmp_path / "out")
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "params.pt"]
+    assert json.loads((folder / "config.json").read_text()) == lens.config()
+    state = torch.load(folder / "params.pt", weights_only=True)
+    # Its layer_translators: an nn.Linear for each layer, added to what it reads.
+    module = torch.nn.ModuleList([torch.nn.Linear(48, 48) for _ in range(4)])
+    module.load_state_dict(state)
+    stream = torch.randn(3, 48, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(lens(stream, 2), stream + module[2](stream))
+    # And the way back, as the refusal of params.pt says.
+    with pytest.raises(InputError, match=r"weights_only=True"):
+        TunedLens.load(folder)
+    save_file(state, folder / "params.safetensors")
+    assert torch.equal(TunedLens.load(folder).weights, lens.weights)
 
 
 @pytest.mark.parametrize("damage", ["nothing", "cut", "missing layer", "other width", "no config"])

@@ -121,7 +121,7 @@ def test_an_unfinished_run_can_be_left_behind(tmp_path: Path) -> None:
 def test_a_run_that_is_at_work_is_not_taken_up(tmp_path: Path) -> None:
     with open_run("ioi", CONFIG, root=tmp_path) as run:
         assert list_runs(tmp_path)[0].status == "running"
-        with pytest.raises(InputError, match=f"running in {run.directory}; wait, close it, or use resume=False"):
+        with pytest.raises(InputError, match=f"running in {run.directory}; wait, close it, .*--fresh"):
             open_run("ioi", CONFIG, root=tmp_path)
 
 
@@ -234,6 +234,9 @@ def test_another_environment_is_noted_when_resuming(tmp_path: Path, caplog: pyte
     path.write_text(json.dumps(before))
     open_run("ioi", CONFIG, root=tmp_path).close()
     assert "torch was 1.0, is " in caplog.text
+    assert "going on in " in caplog.text
+    assert "--fresh starts afresh" in caplog.text
+    assert "resume=False" not in caplog.text, "the command line knows --fresh"
     (changed,) = logs.read(run.directory / "log.jsonl")[-1]["changed"]
     assert changed.startswith("torch was 1.0")
 
