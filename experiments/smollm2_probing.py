@@ -15,6 +15,7 @@ from typing import Any
 
 import interp
 from interp.probing import DATASETS, ProbeResult
+from interp.probing.telling import legend
 from interp.runs import Run, open_run
 from interp.viz import Report
 
@@ -57,11 +58,16 @@ def fitted(run: Run, model: Any, name: str, task: str, asked: dict[str, Any]) ->
 
 
 def report(run: Run) -> Path:
-    """Every probe with its figures."""
+    """What was found, then every probe with its tables and figures."""
     page = Report("What can be read from the layers of SmolLM2")
     for name, result in run.results().items():
+        assert isinstance(result, ProbeResult)
         task, _, probe = name.partition("-")
         page.section(f"{task.capitalize()}, {probe.replace('_', ' ')} probe", f"To be told apart: {DATASETS[task][2]}.")
+        for position in result.values["accuracy"].axis("position").labels:
+            page.abstract(result.finding(position=str(position)))
+            table = result.table(position=str(position))
+            page.add(table, caption=f"By layer, at {position}; {legend(result)}")
         page.add(result)
     return page.write(run.path("report.html"))
 

@@ -53,8 +53,7 @@ class Config(Options):
     n: int = 2000
     """Examples of a task; of a file all are used."""
     probes: tuple[str, ...] = ("logistic",)
-    """logistic, ridge, mean_difference, low_rank (for three classes or more), mlp; several give
-    one result each."""
+    """logistic, ridge, mean_difference, low_rank (for three classes or more), mlp; several give one result each."""
     sites: tuple[str, ...] = ("resid_post",)
     """Kinds of activations: resid_post, attn_out, mlp_out, z, ..."""
     layers: Several[int] = ()
@@ -70,8 +69,7 @@ class Config(Options):
     folds: int = 4
     """Each example is tested once, by a probe that learnt from the other folds."""
     penalties: Several[float] = ()
-    """L2 penalties of the mean loss to choose among (default: 10 to 3e-05; low_rank and mlp: 0.1
-    to 0.0003)."""
+    """L2 penalties of the mean loss to choose among (default: 10 to 3e-05; low_rank and mlp: 0.1 to 0.0003)."""
     rank: int = 2
     """Of low_rank probes; less than there are classes."""
     hidden: int = 64

@@ -78,10 +78,16 @@ def finding(result: ProbeResult, site: str, position: str) -> str:
     random = values["random_model_accuracy"].sel(**place).data
     most = f" (at best {_share(float(random.max()))})" if float(random.max()) > at("random_model_accuracy") else ""
     embedding = float(values["embedding_accuracy"].sel(position=position).data)
+    majority = float(values["majority_accuracy"].data)
+    verdict = ""
+    if at("accuracy_low") <= majority:
+        verdict = ", above which the probe is not shown to be"
+    elif at("accuracy_low") <= embedding:
+        verdict = ": the layer is not shown to hold more of it than the embedding does"
     return (
         f"{told}. The token embedding alone gives {_share(embedding)}, the same layer with random weights "
         f"{_share(at('random_model_accuracy'))}{most}, the majority class "
-        f"{_share(float(values['majority_accuracy'].data))}."
+        f"{_share(majority)}{verdict}."
     )
 
 
@@ -90,8 +96,8 @@ def _share(value: float) -> str:
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:.2g} points"
+    return f"{100 * value:.2g} points".replace("-", "−")
 
 
 def _interval(low: float, high: float) -> str:
-    return "" if math.isnan(low) or math.isnan(high) else f" [{100 * low:.3g}, {100 * high:.3g}]"
+    return "" if math.isnan(low) or math.isnan(high) else f" [{100 * low:.3g}, {100 * high:.3g}]".replace("-", "−")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -70,8 +71,12 @@ def test_the_finding_names_the_best_layer_beside_the_baselines(side: ProbeResult
     assert f"selectivity {100 * table.loc[best, 'selectivity']:.2g} points [" in told
     for baseline in ("embedding", "majority"):
         assert f"{100 * table.loc[baseline, 'accuracy']:.3g} %" in told
+    assert "than the embedding does." in told  # which is what it was planted in
     with pytest.raises(InputError, match="several sites"):
         side.finding()
+    low = side.values["accuracy_low"]
+    shuffled = replace(side, values={**side.values, "accuracy_low": replace(low, data=low.data * 0)})
+    assert "not shown to be." in shuffled.finding(site="z")
 
 
 def test_a_weakest_penalty_is_only_worth_a_note_where_it_gains() -> None:
