@@ -22,6 +22,7 @@ from interp import heads
 from interp.cli.answering import Options, answering
 from interp.cli.fitting import fitting_length
 from interp.cli.passages import ENGLISH, long_prompts
+from interp.heads import WeightsInContext
 from interp.heads.matrices.parts import only_matrix
 from interp.heads.rotating import offset_words
 
@@ -73,5 +74,13 @@ def main(config: Config, console: Console | None = None) -> int:
         where = offset_words(found.settings["offset"]) if config.matrix == "QK" else ""
         end = f".{where}" if where else ""
         a.show(found.summary(), f"singular directions, largest first, that carry half and 90 %{end}")
+        a.conclude(_finding(found))
         a.show(found.examples(2), f"places furthest along the directions that carry most{end}")
     return 0
+
+
+def _finding(found: WeightsInContext) -> str:
+    """How many directions carry half of what is made of the inputs, beside the weights alone."""
+    rows = found.summary().set_index("share of")["directions for half"]
+    told = ", ".join(f"{line} {int(n)}" for line, n in rows.items())
+    return f"Half of {found.settings['matrix']} is carried by so many singular directions: {told}."

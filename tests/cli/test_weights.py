@@ -83,6 +83,7 @@ def test_tables_of_query_key_matrices_say_the_offset(command: str, offset: int, 
 def test_weights_with_their_inputs(ask: Ask, tmp_path: Path) -> None:
     out = ask("weights in-context", "1.0", "OV", "--n", 3)
     assert "random tokens, repeated once" in out
+    assert "Half of 1.0 OV is carried by so many singular directions: weights alone " in out
     lines = [" ".join(row) for row in rows_under(out, "singular directions, largest first")]
     assert [line.split("  ")[0].rstrip("0123456789 ") for line in lines] == [
         "weights alone",
