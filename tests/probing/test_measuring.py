@@ -101,6 +101,15 @@ def test_held_out_losses_survive_one_mistake(family: str) -> None:
     assert float(found.loss[0, 0].mean()) < 0.1
 
 
+@pytest.mark.parametrize("family", ["ridge", "mean_difference"])
+def test_accuracy_does_not_depend_on_the_scale(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    x, labels = clusters(n=120, noise=30.0, n_classes=2)  # next to nothing to read: the best scale is next to nothing
+    design = design_of(labels, grid=(0.1,))
+    found = measure(Family(family), x, design, lambda: None)
+    monkeypatch.setattr("interp.probing.validating.best_scale", lambda scores, labels: torch.ones(scores.shape[:2]))
+    assert torch.equal(measure(Family(family), x, design, lambda: None).correct, found.correct)
+
+
 def test_sites_a_few_at_a_time_are_the_same_sites(monkeypatch: pytest.MonkeyPatch) -> None:
     x, labels = clusters(n=120, n_sites=3)
     design = design_of(labels, grid=(0.1, 0.01))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from torch.nn import functional
 
 from interp.errors import InputError
 from interp.probing.solving.batched_lbfgs import minimise
-from interp.probing.solving.calibrating import best_scale, comparable
+from interp.probing.solving.calibrating import best_scale, comparable, mean_loss
 from interp.probing.solving.closed_forms import ABSENT
 from interp.probing.solving.decorrelating import decorrelate
 from interp.probing.solving.families import Family, as_linear
@@ -255,7 +257,9 @@ def test_the_scale_is_the_one_that_scipy_finds(n_classes: int) -> None:
         expected = slow_scale(truth[problem].double().numpy(), labels[problem].numpy())
         assert float(scale[0, problem]) == pytest.approx(expected, rel=2e-3)  # where float32 sees the least loss
     misleading = best_scale(-truth[None] * 5, labels)
-    torch.testing.assert_close(misleading, torch.zeros_like(misleading))
+    assert bool((misleading > 0).all())  # at 0 there would be no most likely class
+    loss = mean_loss(-truth[None] * 5 * misleading[..., None, None], labels)
+    assert float(loss.max()) == pytest.approx(math.log(n_classes), abs=2 * math.exp(-9))  # the least factor's cost
 
 
 def test_rows_that_are_all_right_do_not_make_sure() -> None:
