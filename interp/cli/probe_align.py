@@ -2,12 +2,14 @@
 
 Try:
     interp probe align                    number of a subject, one dimension
+    interp probe align --quick            less of everything
     interp probe align --rank 4 --layers 10 15 20
     interp probe align --task tense --epochs 20 --pairs 400
     interp probe align --data my.jsonl --answers good=yes bad=no
 
 A basis is trained on pairs of prompts and judged on pairs of others, beside the whole state, the difference of class
-means, random subspaces, and a basis trained for arbitrary answers; unrelated text shows the side effects.
+means, random subspaces, and a basis trained for arbitrary answers; unrelated text shows the side effects. On
+SmolLM2-135M the defaults cost about 4.6 minutes of processor time, --quick (4 passes over 96 pairs) one.
 """
 
 from __future__ import annotations
@@ -53,7 +55,10 @@ def main(config: Config, console: Console | None = None) -> int:
         )
         tell(a, found)
         a.show(_behaviour(found), "share of exchanges after which the model gives the other prompt's class")
-        a.show(_beside(found), "answers kept within a class; KL on unrelated text (nats); training pairs fitted")
+        a.show(
+            _beside(found),
+            "kept: right within a class; text: KL on unrelated text (nats); training pairs fitted",
+        )
         a.conclude(*alignment_findings(found))
     return 0
 
@@ -78,8 +83,8 @@ def _beside(found: AlignmentResult) -> pd.DataFrame:
     columns = {
         "layer": list(values["accuracy"].axis("layer").labels),
         "kept": values["kept"].sel(subspace=LEARNT).data.tolist(),
-        "text KL": with_interval(found, "text_kl", subspace=LEARNT),
-        "whole state": values["text_kl"].sel(subspace=WHOLE).data.tolist(),
+        "text": with_interval(found, "text_kl", subspace=LEARNT),
+        "text, whole": values["text_kl"].sel(subspace=WHOLE).data.tolist(),
         **{f"fitted, {name}": fitted.sel(answers=name).data.tolist() for name in fitted.axes[0].labels},
     }
     return pd.DataFrame(columns)

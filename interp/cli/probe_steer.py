@@ -2,12 +2,14 @@
 
 Try:
     interp probe steer                        number of a subject, six layers
+    interp probe steer --quick                less of everything
     interp probe steer --task tense --strengths 0.5 1 2
     interp probe steer --task truth --probe logistic
     interp probe steer --data my.jsonl --answers good=yes bad=no
 
 Strength 1 is the distance between the class means along the direction; negative strengths move away from the other
-class. Beside it states are moved as far along random directions; unrelated text shows the side effects.
+class. Beside it states are moved as far along random directions; unrelated text shows the side effects. On SmolLM2-135M
+the defaults cost about 4.5 minutes of processor time, --quick one.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ Try:
     interp report latest
     interp report patch/latest --step sweep --out heads.html
     interp report experiments/results/smollm2_causal_probes
-    interp report my_result                      a result that was saved in Python
+    interp report my_result                 a result that was saved in Python
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ class Config:
     """Options of `interp report`."""
 
     run: tyro.conf.Positional[str] = "latest"
-    """Which run: "latest", "<experiment>/latest", its path, or a part of its name; or the path of a folder with results
-    in it or below, or of one result."""
+    """Which run: "latest", "<experiment>/latest", its path, or a part of its name;
+    or the path of a folder that holds results, also further down, or of one result."""
     step: Several[str] = ()
     """Only these steps, or results of a folder (default: all); `interp runs show` lists those of a run."""
     out: Maybe[Path] = None
-    """Where to write the page (default: report-from-results.html in the run; FOLDER.html here for a folder that is no
-    run)."""
+    """Where to write the page (default: report-from-results.html in the run;
+    of a folder that is no run FOLDER.html, here)."""
     root: str = "runs"
     """Directory with the runs."""
 
