@@ -32,7 +32,7 @@ def main() -> None:
     """Compute every step, or load what is there, and write the report."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="smollm2-135m")
-    parser.add_argument("--n-steps", type=int, default=40)
+    parser.add_argument("--n-steps", type=int, default=LensTraining.n_steps)
     parser.add_argument("--n", type=int, default=24, help="held-out contexts")
     parser.add_argument("--out", default="runs")
     options = parser.parse_args()

@@ -2,13 +2,15 @@
 
 Try:
     interp tuned-lens
-    interp tuned-lens --n-steps 100 --positions 128
+    interp tuned-lens --n-steps 300          better, and longer
     interp tuned-lens --text my_texts/ --model gpt2
     interp tuned-lens --vocabulary 0         without any estimate, slower
     interp tuned-lens --model toy/induction  on random tokens
 
 The lens is kept in the run's directory, in lens/, in the layout of the package tuned-lens. A tenth of the documents is
 held out, and the lens is evaluated on them at the end. Interrupted, the same command goes on from its last checkpoint.
+At its defaults it takes about ten minutes of processor time for SmolLM2-135M: ten seconds a step, and three minutes
+before and after them. The KL still falls then; more --n-steps make a better lens.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from interp.lens import LensTraining, TunedLens
 from interp.lens.translators import CONFIG
 
 LENS = "lens"
+USUAL = LensTraining()
 EVERY = 10
 """Steps between checkpoints."""
 
@@ -37,24 +40,24 @@ class Config(Options):
     text: str = ENGLISH
     """english (presidents' messages; random tokens where the model has no tokenizer), random, a .txt file, or a
     folder of them, of which each is one document."""
-    n_steps: int = 100
+    n_steps: int = USUAL.n_steps
     """Steps of training."""
-    context: int = 256
+    context: int = USUAL.context
     """Tokens of a context; fewer where the model takes fewer."""
-    contexts: int = 4
+    contexts: int = USUAL.contexts
     """Contexts a step."""
-    positions: int = 128
+    positions: int = USUAL.positions
     """Random positions of each context that the lens is trained on."""
-    vocabulary: int = 4096
+    vocabulary: int = USUAL.vocabulary
     """Columns of the vocabulary that each step's normaliser is estimated from; 0 for all."""
-    learning_rate: float = 1e-3
+    learning_rate: float = USUAL.learning_rate
     """Adam's at the first step; it falls to 0."""
     start: Literal["regression", "identity"] = "regression"
     """regression: of the last stream on each layer's; identity: translators that change nothing."""
-    measured: int = 64
+    measured: int = USUAL.measured
     """Contexts that the regression and the coordinates are measured on; their tokens should be several times the
     width of the model's residual stream."""
-    checked: int = 8
+    checked: int = USUAL.checked
     """Contexts held out of the training: every layer keeps the translator that is best on them."""
     bos: bool = False
     """Begin every context with the BOS token."""

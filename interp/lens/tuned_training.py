@@ -50,14 +50,14 @@ class LensTraining:
     translators are chosen, the identity among them (`tuned_checks`); at most a quarter of all.
     """
 
-    n_steps: int = 300
+    n_steps: int = 40
     context: int = 256
     contexts: int = 4
     positions: int = 128
     vocabulary: int = 4096
     learning_rate: float = 1e-3
     start: Literal["regression", "identity"] = "regression"
-    measured: int = 64
+    measured: int = 32
     checked: int = 8
     prepend_bos: bool = False
     seed: int = 0
