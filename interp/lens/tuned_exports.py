@@ -4,7 +4,7 @@
     params.pt      by torch.save: the state dict of its `layer_translators`, "0.weight" [out, in], "0.bias", ...,
                    one nn.Linear for the stream that enters each block (its `hidden_states[i]`), added to that stream
 
-params.pt is a pickle. Writing one runs nothing; of what it holds, plain tensors, `weights_only=True` reads all.
+Writing params.pt runs nothing, and since it holds plain tensors, `torch.load(weights_only=True)` reads all of it.
 """
 
 from __future__ import annotations
