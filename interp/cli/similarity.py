@@ -28,6 +28,7 @@ every pair, and have intervals and a test for up to 12 pairs only.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -219,7 +220,7 @@ def _print(answer: Answer, frame: pd.DataFrame, title: str) -> None:
     answer.console.print(as_table(frame))
 
 
-def _counted(settings: dict[str, Any]) -> str:
+def _counted(settings: Mapping[str, Any]) -> str:
     """What layers are counted by, behind the title of a table."""
     meaning = settings["layers"][0]
     return f" (layer L: {meaning} L)" if meaning else ""

@@ -71,5 +71,5 @@ def chance_words(made: Mapping[str, Values], two: bool, settings: Mapping[str, A
     count = f"All {of} pairs are" if above == of > 1 else f"{above} of {of} pairs {'is' if above == 1 else 'are'}"
     return (
         f" {count} above what exchanging documents gives (p ≤ 0.05 after correction for {of} pairs by the maximum over "
-        f"pairs, Westfall and Young; {tested}). In 95 % of exchanges a pair stays below {most:.2f}, most pairs lower."
+        f"pairs, Westfall and Young; {tested}). Exchanged, every pair stays below {most:.2f} in 95 % of draws."
     )

@@ -71,7 +71,7 @@ def _least_alike(found: SimilarityMap, two: bool) -> str:
 
 
 def _chance(found: SimilarityMap) -> list[str]:
-    n = int(found.settings["n_permutations"] or 0)  # type: ignore[call-overload]
+    n = int(found.settings["n_permutations"] or 0)
     if "p_adjusted" not in found.values or n < ENOUGH_DRAWS:
         return []
     p, two = found.values["p_adjusted"].data, bool(found.settings["two_models"])

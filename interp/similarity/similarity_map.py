@@ -13,6 +13,7 @@ from torch import Tensor
 from interp.results import Axis, Plot, Provenance, Result, Values
 from interp.results.plain import JSON
 from interp.similarity.captions import CAVEAT, WORDS, axis_words, chance_words, layers_words, meaning_of
+from interp.similarity.failure_modes import spanned
 
 Label = str | int
 
@@ -145,8 +146,9 @@ def _plots(
     words = "Both models at the same layer" if two else "Each layer with the next one"
     caption = f"{words}{_interval_words(made, name, settings) if low else ''}."
     options = {"x_label": labels["y_label"]} if labels else {}
-    lines = Plot(
-        "lines",
+    # Bars, since whiskers are seen where a band would be thinner than its line.
+    beside = Plot(
+        "bars",
         name,
         x=y,
         title=f"{title}: {words.lower()}{equal}",
@@ -155,18 +157,17 @@ def _plots(
         high=high,
         options=options,
     )
-    return heatmap, lines
+    return heatmap, beside
 
 
 def _interval_words(made: Mapping[str, Values], name: str, settings: Mapping[str, Any]) -> str:
-    """What intervals are over, and where they are too narrow to be seen in a figure, how narrow they are."""
+    """What intervals are over, and how wide they are."""
     whole = settings["n_groups"] == settings["n_documents"]
     over = f", with 95 % intervals over {settings['n_groups']} {'documents' if whole else 'groups of documents'}"
-    width = float((made[f"{name}_high"].data - made[f"{name}_low"].data).nan_to_num().max())
-    height = float(made[name].data.nan_to_num().max() - made[name].data.nan_to_num().min())
-    if not 0 < width < 0.1 * max(height, 1e-9):
+    widths = (made[f"{name}_high"].data - made[f"{name}_low"].data).float()
+    if bool(widths.isnan().any()):
         return over
-    return f"{over}; the widest is {width:.2g} from end to end, so the bands are no wider than the line or little more"
+    return f"{over} ({spanned(widths, '.2g')} from end to end)"
 
 
 def _range(data: Tensor) -> list[float]:

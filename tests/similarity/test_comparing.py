@@ -170,10 +170,12 @@ def test_neighbours_by_either_metric(metric: str) -> None:
 
 def test_captions_say_what_layers_are_and_over_what_chance_was_tested() -> None:
     found = similarity.cka(tiny("llama"), TOKENS, n_permutations=39, n_resamples=50)
-    heatmap, lines = found.plots
-    assert heatmap.options["x_label"] == lines.options["x_label"] == "stream entering block"
+    heatmap, beside = found.plots
+    assert heatmap.options["x_label"] == beside.options["x_label"] == "stream entering block"
     assert "Layer L is the residual stream that enters block L" in heatmap.caption
     assert "10 pairs" in heatmap.caption
+    assert beside.kind == "bars", "its whiskers are seen however narrow intervals are"
+    assert "from end to end" in beside.caption
     assert "39 exchanges of 12 documents, 156 of their tokens" in heatmap.caption
     assert found.settings["n_tested_tokens"] == 156
     parts = similarity.cka(tiny("llama"), TOKENS, sites=[sites.mlp_out(layer) for layer in range(4)], n_permutations=9)
