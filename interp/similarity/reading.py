@@ -151,7 +151,7 @@ def outlier_note(dropped: int, n: int) -> str:
     """How a result says that tokens were left out for their length."""
     return (
         f"{dropped} of {n} tokens are left out: at some site they are over ten times as long as the median "
-        "token there (drop_outliers=False keeps them)."
+        "token there (drop_outliers=False, --keep-outliers, keeps them)."
     )
 
 

@@ -107,7 +107,7 @@ def stream_cka(reading: Reading, texts: Prompts, options: Streaming) -> Similari
         for rows in torch.arange(len(documents)).split(options.minibatch):
             accumulator.add([x[rows] for x in xs], documents[rows])
     if not accumulator.sizes:
-        raise InputError("so many tokens are outliers that no minibatch is left; use drop_outliers=False")
+        raise InputError("too many tokens are outliers to fill a minibatch; use drop_outliers=False (--keep-outliers)")
     n_seen, sizes = sum(accumulator.sizes), torch.tensor(accumulator.sizes)
     n_kept = reading.plans[0].n_kept
     n_outliers = n_kept - n_seen - n_unused
