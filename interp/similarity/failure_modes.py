@@ -92,7 +92,7 @@ def dominance_notes(
     labels: Sequence[Label], shares: Tensor, dimensions: Sequence[int], effective: Tensor | None, standardised: bool
 ) -> list[str]:
     """Said where one dimension holds half of the variance, or one direction outweighs the others together."""
-    fix = "" if standardised else " With standardise=True (--standardise) every dimension has the same variance: compare."
+    fix = "" if standardised else " Compare with standardise=True (--standardise): one variance for all dimensions."
     notes = []
     if large := [i for i in range(len(labels)) if shares[i] > DOMINANT]:
         which = ", ".join(str(d) for d in dict.fromkeys(dimensions[i] for i in large))
