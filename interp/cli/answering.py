@@ -77,11 +77,11 @@ class Answer:
         """
         if title:
             self.console.print(Text(title, style="bold"), soft_wrap=True)
-        table = as_table(frame)
+        table, tight = as_table(frame), as_table(frame)
+        tight.collapse_padding, tight.pad_edge = True, False
         unlimited = self.console.options.update(width=10_000)
-        if self.console.measure(table, options=unlimited).maximum > self.console.width:
-            table.collapse_padding, table.pad_edge = True, False
-        self.console.print(table)
+        wide, narrow = (self.console.measure(one, options=unlimited).maximum for one in (table, tight))
+        self.console.print(tight if narrow <= self.console.width < wide else table)
         if legend:
             self.console.print(legend, markup=False, highlight=False, soft_wrap=True)
         told = f"{title}. {legend[:1].upper()}{legend[1:]}" if legend else title

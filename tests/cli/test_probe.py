@@ -27,7 +27,7 @@ def test_accuracies_are_printed_beside_their_controls(llama: str, labels: str, t
     printed = capsys.readouterr().out
     assert "40 examples in 40 groups: even" in printed
     assert "mean_difference probe of resid_post at token" in printed
-    (header,) = (line for line in printed.splitlines() if line.startswith("layer"))
+    (header,) = (line for line in printed.splitlines() if line.lstrip().startswith("layer"))
     columns = ["layer", "accuracy", "95", "%", "selectivity", "control", "shuffled", "random", "loss", "bits"]
     assert header.split() == columns
     for row in ("embedding", "majority", "selectivity: accuracy less", "random: ", "bits: ", "Labels: in layer "):

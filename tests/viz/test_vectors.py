@@ -67,4 +67,4 @@ def test_a_logarithmic_scatter_keeps_its_points_inside() -> None:
     assert drawn.layout.xaxis.type == "log"
     assert low < 0 < 2 < high < 2.5
     assert list(drawn.data[0].x) == [1, 10, 100]
-    assert "half 0.5" in [one.text for one in drawn.layout.annotations]
+    assert "half<br>0.5" in [one.text for one in drawn.layout.annotations]
