@@ -4,7 +4,7 @@
 
 Trains on presidents' messages, evaluates on messages held out, looks at two prompts, at the directions that predictions
 hang on, and at patchscopes. Writes a run directory with the lens and a report; an interrupted run goes on where it
-stopped. About a quarter of an hour of processor time on one core, most of it training.
+stopped. About nine minutes of processor time on one core, most of it training.
 """
 
 from __future__ import annotations
