@@ -17,6 +17,7 @@ from typing import Annotated, Any, TypeVar
 import pandas as pd
 import tyro
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -81,7 +82,7 @@ class Answer:
         tight.collapse_padding, tight.pad_edge = True, False
         unlimited = self.console.options.update(width=10_000)
         wide, narrow = (self.console.measure(one, options=unlimited).maximum for one in (table, tight))
-        self.console.print(tight if narrow <= self.console.width < wide else table)
+        self.console.print(Padding(tight, (0, 0, 0, 1)) if narrow < self.console.width < wide else table)
         if legend:
             self.console.print(legend, markup=False, highlight=False, soft_wrap=True)
         told = f"{title}. {legend[:1].upper()}{legend[1:]}" if legend else title
