@@ -36,7 +36,7 @@ def _beside(found: SimilarityMap, title: str, two: bool) -> list[str]:
         return []
     step = 0 if two else 1
     least, most = (int(where[pick(numbers[where])]) for pick in (torch.argmin, torch.argmax))
-    middle = f"{float(numbers[where].median()):.3g}"
+    middle = f"{float(numbers[where].quantile(0.5)):.3g}"
     if two:
         return [
             f"{title} of the two models at the same {_what(found)} is {middle} in the median: most at "
