@@ -129,7 +129,7 @@ class Trials:
             ]
         share = float((self.margin > 0).float().mean())
         found = [*self.prepared.data.notes]
-        if self.prepared.n_classes == 2 and share < HALF + 0.1:
+        if lacks_behaviour(share, self.prepared.n_classes):
             found.append(
                 f"the unchanged model prefers the right answer for {share:.0%} of the examples: it does not have this "
                 "behaviour, and no change of its answers can show that it uses the property"
@@ -146,6 +146,11 @@ class Trials:
             "unchanged_margin": Values(self.margin.mean(), (), "logits"),
             "unchanged_margin_each": Values(self.margin, (examples,), "logits"),
         }
+
+
+def lacks_behaviour(right: float, n_classes: int) -> bool:
+    """Whether the unchanged model's share of right answers is about what guessing between two classes gives."""
+    return n_classes == 2 and right < HALF + 0.1
 
 
 def with_intervals(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from interp.probing.causal.effects import CONTROLS
+from interp.probing.causal.effects import CONTROLS, lacks_behaviour
 from interp.probing.causal.erasing import METHODS, NOTHING
 from interp.probing.causal.steering_plots import nearest_strength
 from interp.results import Result
@@ -36,7 +36,7 @@ def _erasure(found: Result, method: str) -> str:
         f"Erasing {_task(found)} by {METHODS[method]} at layer {layer} {what}"
         f"{_beside(found, 'effect', layer, control=AS_FAR, method=method)}."
         f"{_elsewhere(effects, layer)}{_above(found, control=AS_FAR, method=method)}"
-        f"{_on_text(found, layer, control=AS_FAR, method=method)}"
+        f"{_on_text(found, layer, control=AS_FAR, method=method)}{_without_behaviour(found)}"
     )
 
 
@@ -59,6 +59,7 @@ def steering_findings(found: Result) -> list[str]:
         f"Moving states at layer {layer} towards the other class of {_task(found)}, by {times}the distance between the "
         f"class means, {what}{_beside(found, 'effect', layer, strength=strength)}."
         f"{_elsewhere(effects, layer)}{_above(found, strength=strength)}{_on_text(found, layer, strength=strength)}"
+        f"{_without_behaviour(found)}"
     ]
 
 
@@ -88,6 +89,7 @@ def alignment_findings(found: Result) -> list[str]:
         f"pairs ({', '.join(beside)}); between prompts of one class it leaves {_percent(kept)} of the answers right."
         + ("" if second is None else f" At the other layers it is at most {_percent(others[second])} (layer {second}).")
         + f"{anything} Unrelated text pays {_number(_at(found, 'text_kl', layer, subspace=learnt))} nats of KL."
+        + _without_behaviour(found)
     ]
 
 
@@ -133,19 +135,18 @@ def _elsewhere(effects: dict[int, float], layer: int) -> str:
 
 
 def _above(found: Result, **where: Any) -> str:
-    """At which layers the effect is larger than every random one."""
-    real = {name: label for name, label in where.items() if name != "control"}
-    effect, draws = found.values["effect"].sel(**real), found.values["random_effect"].sel(**where)
-    n = draws.data.shape[-1]
+    """At which layers the effect is larger than every random one, both by their size: where p is as small as can be."""
+    n = found.values["random_effect"].sel(**where).data.shape[-1]
     if not n:
         return ""
-    above = (effect.data[:, None] > draws.data).all(-1).tolist()
-    layers = [str(label) for label, larger in zip(effect.axis("layer").labels, above) if larger]
+    real = {name: label for name, label in where.items() if name != "control"}
+    effects = _by_layer(found, "effect", **real)
+    layers = [layer for layer, p in _by_layer(found, "p", **where).items() if p < 1.5 / (1 + n)]
     if not layers:
         return f" At no layer is it larger than with each of {n} random directions."
-    return (
-        f" It is larger than with each of {n} random directions at layer{'s' * (len(layers) > 1)} {', '.join(layers)}."
-    )
+    size = ", by its size," if any(effects[layer] < 0 for layer in layers) else ""
+    named = ", ".join(map(str, layers))
+    return f" It is larger{size} than with each of {n} random directions at layer{'s' * (len(layers) > 1)} {named}."
 
 
 def _on_text(found: Result, layer: int, **where: Any) -> str:
@@ -153,6 +154,19 @@ def _on_text(found: Result, layer: int, **where: Any) -> str:
     draws = found.values["random_text_kl"].sel(layer=layer, **where).data
     beside = f" (random directions {_number(float(draws.mean()))})" if len(draws) else ""
     return f" Unrelated text pays {_number(_at(found, 'text_kl', layer, **real))} nats of KL{beside}."
+
+
+def _without_behaviour(found: Result) -> str:
+    """Said where the unchanged model guesses, so that its answers cannot show what it uses."""
+    if "unchanged_right" not in found.values:
+        return ""
+    right = _one(found, "unchanged_right")
+    if not lacks_behaviour(right, len(found.settings["classes"])):
+        return ""
+    return (
+        f" But the unchanged model is right in {_percent(right)} only: it does not have this behaviour, and its "
+        "answers cannot show what it uses."
+    )
 
 
 def _number(value: float) -> str:

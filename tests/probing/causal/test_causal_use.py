@@ -101,6 +101,31 @@ def test_findings_are_sentences_made_from_the_numbers(used: Any, unused: Any) ->
     assert "At no layer is it larger than with each of 19 random directions." in erasure_findings(unused)[0]
 
 
+def test_a_finding_compares_sizes_as_p_does(used: Any) -> None:
+    where = {"method": "leace", "control": CONTROLS[1]}
+    turned = {name: replace(used.values[name], data=-used.values[name].data) for name in ("effect", "random_effect")}
+    negative = replace(used, values=used.values | turned)
+    assert one(negative, "p", **where) == pytest.approx(1 / 20)
+    assert (
+        "It is larger, by its size, than with each of 19 random directions at layer 1." in erasure_findings(negative)[0]
+    )
+    large = replace(
+        used.values["random_effect"],
+        data=-2 * used.values["effect"].data.abs().max().expand_as(used.values["random_effect"].data),
+    )
+    draws = used.values | {"random_effect": large}
+    p = share_at_least(used.values["effect"].data.expand(len(CONTROLS), -1, -1), large.data)
+    beaten = replace(used, values=draws | {"p": replace(used.values["p"], data=p)})
+    assert "At no layer is it larger than with each of 19" in erasure_findings(beaten)[0]
+
+
+def test_a_finding_says_where_the_model_only_guesses(used: Any) -> None:
+    assert "does not have this behaviour" not in erasure_findings(used)[0]
+    right = replace(used.values["unchanged_right"], data=torch.tensor(0.5))
+    guessing = replace(used, values=used.values | {"unchanged_right": right})
+    assert "right in 50 % only: it does not have this behaviour" in erasure_findings(guessing)[0]
+
+
 def test_a_layer_that_dwarfs_the_others_gets_a_scale_of_roots_which_is_said() -> None:
     axis, small = Axis("layer", (0, 1, 2)), torch.tensor([0.01, 0.02, 0.02])
     for last, rooted in ((2.0, True), (0.05, False)):
