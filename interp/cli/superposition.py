@@ -240,9 +240,7 @@ def _chosen(config: Config) -> dict[str, Step]:
             raise InputError(f"--{name.replace('_', '-')} needs a --study that takes it: {having}")
     steps = {name: step for name, step in STEPS.items() if config.study in ("all", step.study)}
     if given:  # a size of the user's own replaces the ones that a study shows side by side
-        steps = {
-            name: step for name, step in steps.items() if name not in ("first_figure", "shapes", "correlated_sets")
-        }
+        steps = {name: step for name, step in steps.items() if name not in BESIDE}
     return steps
 
 

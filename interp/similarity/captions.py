@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from interp.results import Values
 from interp.similarity.planning import ENTERING
@@ -55,6 +56,17 @@ def layers_words(settings: Mapping[str, Any]) -> str:
     )
 
 
+def pairs_of(data: Tensor, two: bool) -> Tensor:
+    """The numbers of a map without repetition: in one model a layer with itself says nothing, and pairs come twice."""
+    return data.flatten() if two else data[torch.triu(torch.ones_like(data), 1) > 0]
+
+
+def pairs_above(made: Mapping[str, Values], two: bool) -> tuple[int, int]:
+    """How many pairs are above chance at p ≤ 0.05, corrected for their number, and of how many."""
+    p = pairs_of(made["p_adjusted"].data, two)
+    return int((p <= 0.05).sum()), p.numel()
+
+
 def chance_words(made: Mapping[str, Values], two: bool, settings: Mapping[str, Any]) -> str:
     """How many pairs are above chance, corrected for their number; over what; and what chance gives a pair."""
     if "p_adjusted" not in made:
@@ -63,11 +75,8 @@ def chance_words(made: Mapping[str, Values], two: bool, settings: Mapping[str, A
     tested = f"{n} exchanges of {documents} documents, {settings['n_tested_tokens']} of their tokens"
     if n < ENOUGH_DRAWS:
         return f" {tested}: too few to call any pair unlike chance at p ≤ 0.05."
-    p, highest = made["p_adjusted"].data, made["chance_high"].data
-    if not two:  # a layer with itself says nothing, and every pair is there twice
-        p, highest = (data[torch.triu(torch.ones_like(data), 1) > 0] for data in (p, highest))
-    most = float(highest.nan_to_num().max())
-    above, of = int((p <= 0.05).sum()), p.numel()
+    most = float(pairs_of(made["chance_high"].data, two).nan_to_num().max())
+    above, of = pairs_above(made, two)
     count = f"All {of} pairs are" if above == of > 1 else f"{above} of {of} pairs {'is' if above == 1 else 'are'}"
     return (
         f" {count} above what exchanging documents gives (p ≤ 0.05 after correction for {of} pairs by the maximum over "

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from interp.similarity.captions import ENOUGH_DRAWS, WORDS
+from interp.similarity.captions import ENOUGH_DRAWS, WORDS, pairs_above
 from interp.similarity.similarity_map import SimilarityMap
 
 
@@ -74,18 +73,11 @@ def _chance(found: SimilarityMap) -> list[str]:
     n = int(found.settings["n_permutations"] or 0)
     if "p_adjusted" not in found.values or n < ENOUGH_DRAWS:
         return []
-    p, two = found.values["p_adjusted"].data, bool(found.settings["two_models"])
-    if p.numel() == 1:
+    if found.map.numel() == 1:
         p = found.values["p_value"].data
         return [] if bool(p.isnan().all()) else [f"Exchanging documents {n} times gives p = {float(p):.2g}."]
-    if not two:
-        p = p[_upper(p)]
-    above, of = int((p <= 0.05).sum()), p.numel()
+    above, of = pairs_above(found.values, bool(found.settings["two_models"]))
     return [f"{above} of {of} pairs are above what exchanging documents gives (p ≤ 0.05, corrected for their number)."]
-
-
-def _upper(data: Tensor) -> Tensor:
-    return torch.triu(torch.ones_like(data), 1) > 0
 
 
 def _what(found: SimilarityMap) -> str:

@@ -38,6 +38,8 @@ from interp.superposition.sampling import Draws
 
 SYMBOLS = {"sparsity": "S", "importance": "I"}
 """What models of one result differ in, and the letter for it."""
+BEHIND = 1.05
+"""How many times the loss of the best linear model a trained one may have; losses on drawn inputs vary by 1 or 2 %."""
 FAINT = 0.1
 """Features of a smaller squared length are too faint for what they share to be shown."""
 
@@ -68,11 +70,23 @@ class ToyModels(Result):
 
     @property
     def notes(self) -> list[str]:
-        """What was found, a sentence."""
+        """What was found, and where the training was too short for it."""
         counts, over = self.values["represented"].data, self.values["loss"].axes[0]
         told = ", ".join(f"{_range_of(row)} at {SYMBOLS[over.name]} = {one}" for row, one in zip(counts, over.labels))
         n, m = self.settings["n_features"], self.settings["n_hidden"]
-        return [f"Of {n} features in {m} dimensions are represented: {told}."]
+        return [f"Of {n} features in {m} dimensions are represented: {told}.{self._unfinished()}"]
+
+    def _unfinished(self) -> str:
+        """Said where even the best model is worse than the best linear one, which training passes on its way."""
+        loss, over = self.values["loss"].data.amin(1), self.values["loss"].axes[0]
+        behind = (loss > BEHIND * self.values["optimum"].data).tolist()
+        named = ", ".join(str(label) for label, is_behind in zip(over.labels, behind) if is_behind)
+        if not named:
+            return ""
+        return (
+            f" Not trained to the end: at {SYMBOLS[over.name]} = {named} the least loss is above that of the best "
+            "linear model, so what is represented there says little; give more steps (--n-steps)."
+        )
 
     def table(self) -> pd.DataFrame:
         """A row a setting: losses, features represented, and the shapes their vectors form in the best model."""

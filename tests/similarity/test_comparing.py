@@ -273,3 +273,14 @@ def test_nan_in_a_model_is_refused() -> None:
     read.first[2][7, 3] = torch.nan
     with pytest.raises(InputError, match="at 2 holds NaN"):
         compare(read)
+
+
+@pytest.mark.parametrize("n_sites", [2, 3, 4])
+def test_a_summary_tells_the_median_of_neighbours(n_sites: int) -> None:
+    rows = torch.randn(40, 5, generator=torch.Generator().manual_seed(1))
+    sites = {
+        i: rows + i**2 * torch.randn(40, 5, generator=torch.Generator().manual_seed(2 + i)) for i in range(n_sites)
+    }
+    found = compare_arrays(sites, n_permutations=0)
+    beside = [float(found.map[i, i + 1]) for i in range(n_sites - 1)]
+    assert f"is {np.median(beside):.3g} in the median" in similarity.summary(found)[0]

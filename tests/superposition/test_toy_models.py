@@ -54,6 +54,7 @@ def test_a_sweep_of_importance_trains_the_models_of_single_calls(tmp_path: Path)
         )
     assert found.table()["I"].tolist() == ["0.5", "1"]
     assert "at I = 0.5" in found.notes[0]
+    assert "Not trained to the end: at I = 0.5" in found.notes[0]
     assert all(found.figure(i).data for i in range(len(found.plots)))
     assert load(found.save(tmp_path / "stored")).equal(found)
     with pytest.raises(InputError, match="differ in importance; give the importance of one"):
@@ -77,6 +78,7 @@ def test_sparse_features_share_dimensions_and_dense_ones_do_not(sparse: ToyModel
     counts = sparse.values["represented"].data
     assert counts[0].max() <= 3
     assert counts[1].max() == 5
+    assert "Not trained" not in sparse.notes[0]
     assert (sparse.values["loss"].data < sparse.values["optimum"].data[:, None])[1].all()
     assert sparse.table()["shapes of the best"].tolist()[1] == "pentagon"
     assert sparse.values["vectors"].dims == ("sparsity", "feature", "coordinate")
