@@ -19,7 +19,7 @@ from rich.console import Console
 from interp import heads
 from interp.cli.answering import Answer, Options, answering, named_heads
 from interp.heads import EigenvalueScores
-from interp.heads.rotating import offset_words
+from interp.heads.rotating import titled_by_offset
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,5 @@ def _show(answer: Answer, found: EigenvalueScores, circuit: str, n: int) -> None
     best = found.sel(circuit=circuit).top(n).rename(columns={"value": "score"})
     largest = found.values["largest"].sel(circuit=circuit).data
     best["largest eigenvalue's share"] = [float(largest[i, j]) for i, j in zip(best["layer"], best["head"])]
-    where = offset_words(found.settings["offset"]) if circuit == "QK" else ""
     title = f"{circuit} circuits, largest scores by size (mean over words removed)"
-    answer.show(named_heads(best), f"{title}.{where}" if where else title)
+    answer.show(named_heads(best), titled_by_offset(title, found.settings["offset"] if circuit == "QK" else None))

@@ -22,7 +22,7 @@ from rich.console import Console
 from interp import heads
 from interp.cli.answering import Answer, Options, Several, answering, named_heads
 from interp.heads import Spectra
-from interp.heads.rotating import offset_words
+from interp.heads.rotating import titled_by_offset
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,8 @@ def main(config: Config, console: Console | None = None) -> int:
 def _title(found: Spectra) -> str:
     """What the columns are, and of which matrices."""
     mean = "mean over words removed; " if found.settings["space"] == "vocabulary" else ""
-    has_query_key = any(str(name).endswith("QK") for name in found.values["score"].axis("circuit").labels)
-    where = offset_words(found.settings["offset"]) if has_query_key else ""
-    return f"score: sum of eigenvalues over sum of sizes ({mean}turned: 95 % of the same circuits turned at random)" + (
-        f".{where}" if where else ""
-    )
+    title = f"score: sum of eigenvalues over sum of sizes ({mean}turned: 95 % of the same circuits turned at random)"
+    return titled_by_offset(title, found.settings["offset"])
 
 
 def _best(answer: Answer, n: int) -> list[str]:

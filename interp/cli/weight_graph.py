@@ -18,7 +18,7 @@ from rich.console import Console
 from interp import heads
 from interp.cli.answering import Options, answering
 from interp.heads import CompositionGraph
-from interp.heads.rotating import offset_words
+from interp.heads.rotating import titled_by_offset
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,8 @@ def main(config: Config, console: Console | None = None) -> int:
                 a.model, config.kinds, offset=config.offset, level=config.level, max_edges=config.max_edges
             ),
         )
-        where = offset_words(found.settings["offset"], "Queries and keys")
         title = f"pairs of heads that pass each test at level {config.level:g}"
-        a.show(found.counts(), f"{title}.{where}" if where else title)
+        a.show(found.counts(), titled_by_offset(title, found.settings["offset"], "Queries and keys"))
         edges = found.edges(config.top)
         if len(edges):
             a.show(edges, "strongest edges (over: standard deviations)")

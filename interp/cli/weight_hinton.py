@@ -20,7 +20,7 @@ from rich.console import Console
 
 from interp import heads
 from interp.cli.answering import Options, Several, answering
-from interp.heads.rotating import offset_words
+from interp.heads.rotating import titled_by_offset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +52,8 @@ def main(config: Config, console: Console | None = None) -> int:
             ),
         )
         shown = found.top(config.top).rename(columns={"value": "weight"})
-        where = offset_words(found.settings["offset"])
         means = "; mean over words removed on both sides" if config.words else ""
-        a.show(shown, f"largest weights of those shown{means}{'.' if where else ''}{where}")
+        a.show(shown, titled_by_offset(f"largest weights of those shown{means}", found.settings["offset"]))
         a.conclude(found.finding())
         if config.words:
             a.say("weights: logits (OV) or attention scores (QK) on the direct path, but for the scales of norms")

@@ -24,7 +24,7 @@ from interp.cli.fitting import fitting_length
 from interp.cli.passages import ENGLISH, long_prompts
 from interp.heads import WeightsInContext
 from interp.heads.matrices.parts import only_matrix
-from interp.heads.rotating import offset_words
+from interp.heads.rotating import titled_by_offset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,11 +71,12 @@ def main(config: Config, console: Console | None = None) -> int:
             ),
         )
         a.say(f"{found.settings['n_tokens']} tokens; {found.settings['n_left_out']} outliers are left out")
-        where = offset_words(found.settings["offset"]) if config.matrix == "QK" else ""
-        end = f".{where}" if where else ""
-        a.show(found.summary(), f"singular directions, largest first, that carry half and 90 %{end}")
+        offset = found.settings["offset"]
+        a.show(
+            found.summary(), titled_by_offset("singular directions, largest first, that carry half and 90 %", offset)
+        )
         a.conclude(_finding(found))
-        a.show(found.examples(2), f"places furthest along the directions that carry most{end}")
+        a.show(found.examples(2), titled_by_offset("places furthest along the directions that carry most", offset))
     return 0
 
 

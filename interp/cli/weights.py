@@ -21,7 +21,7 @@ from rich.console import Console
 from interp import heads
 from interp.cli.answering import Options, Several, answering
 from interp.heads import SingularDirections
-from interp.heads.rotating import offset_words
+from interp.heads.rotating import titled_by_offset
 from interp.hooks.head_names import all_heads
 
 
@@ -67,16 +67,11 @@ def main(config: Config, console: Console | None = None) -> int:
             "directions",
             lambda: heads.singular_directions(a.model, parts, chosen, n=config.n, n_random=config.n_random, **options),
         )
-        where = offset_words(found.settings["offset"]) if _has_query_key(found) else ""
         title = "directions whose words stand out most, in SD of random directions"
-        a.show(standing_out(found, config.top), f"{title}.{where}" if where else title)
+        a.show(standing_out(found, config.top), titled_by_offset(title, found.settings["offset"]))
         a.conclude(_count(found, bool(config.parts)))
         a.say("above: within 2 is chance; words that stand out need have nothing in common")
     return 0
-
-
-def _has_query_key(found: SingularDirections) -> bool:
-    return any(str(name).endswith("QK") for name in found.values["share"].axis("matrix").labels)
 
 
 def _shares(looked: SingularDirections, n_heads: int) -> str:

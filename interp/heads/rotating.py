@@ -39,6 +39,12 @@ def offset_words(offset: int | None, what: str = "QK") -> str:
     return "" if offset is None else f" {what} {key_place(offset)}; another offset is another matrix."
 
 
+def titled_by_offset(title: str, offset: int | None, what: str = "QK") -> str:
+    """A title with that sentence behind it, where there is one."""
+    words = offset_words(offset, what)
+    return f"{title}.{words}" if words else title
+
+
 def checked_offset(model: Any, offset: int) -> int | None:
     """The offset that scores of this model state: the one given where positions are rotary, None elsewhere.
 

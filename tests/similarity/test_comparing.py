@@ -275,7 +275,7 @@ def test_nan_in_a_model_is_refused() -> None:
         compare(read)
 
 
-@pytest.mark.parametrize("n_sites", [2, 3, 4])
+@pytest.mark.parametrize("n_sites", [3, 4, 5])
 def test_a_summary_tells_the_median_of_neighbours(n_sites: int) -> None:
     rows = torch.randn(40, 5, generator=torch.Generator().manual_seed(1))
     sites = {

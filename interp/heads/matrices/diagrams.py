@@ -81,7 +81,7 @@ def hinton(
     if not 1 <= size <= MAX_SIDE:
         raise InputError(f"a diagram of {size} rows cannot be looked at; choose from 1 to {MAX_SIDE}")
     weights, share = _between(model, chosen, words) if words else _corner(chosen, n)
-    where = offset_words(stated) if matrix == "QK" else ""
+    where = offset_words(stated)
     return HintonDiagram(
         values={"weights": weights, "share": Values(torch.tensor(share), (), "of the squared norm")},
         settings={

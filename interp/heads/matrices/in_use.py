@@ -236,7 +236,7 @@ def _plots(name: str, offset: int | None, matrix: str, n_rows: int) -> tuple[Plo
             series="view",
             title=f"{name}: weights, and weights as they are used",
             caption="Entries of the first singular directions at the inputs that count most, plain and times the "
-            f"standard deviation of each input over the text.{offset_words(offset) if matrix == 'QK' else ''}",
+            f"standard deviation of each input over the text.{offset_words(offset)}",
             options={"own_scale": True, "x_label": "singular direction", "y_label": "input"},
         ),
     )

@@ -74,8 +74,9 @@ def stated_offset(model: Any, matrices: Sequence[WeightMatrix], offset: int) -> 
 
     Raises InputError for an offset that means nothing, also where no matrix needs one.
     """
-    has_query_key = any(matrix.matrix == "QK" for matrix in matrices)
-    return checked_offset(model, offset) if offset or has_query_key else None
+    depends = any(matrix.matrix == "QK" for matrix in matrices)
+    checked = checked_offset(model, offset) if offset or depends else None
+    return checked if depends else None
 
 
 def as_parts(model: Any, given: Sequence[PartLike] | PartLike) -> list[Part]:

@@ -209,7 +209,7 @@ def _result(
     above = values["above_chance"].data
     values["best"] = Values(above.amax(1), axes[:1], "SD of random directions")
     told = _most_readable(matrices, dict(zip(sides, above.amax(1).tolist())), n_drawn)
-    where = offset_words(settings["offset"]) if any(matrix.matrix == "QK" for matrix in matrices) else ""
+    where = offset_words(settings["offset"])
     plots = [(_overview if len(sides) <= MAX_ROWS else _ranking)(settings["n_random"], where)]
     plots += [words_plot(matrix, settings["offset"]) for matrix in told]
     settings = settings | {"norms": "folded", "sides": {m.name: list(m.sides) for m in matrices}}

@@ -189,8 +189,7 @@ def _values(
 
 
 def _plot(names: tuple[str, ...], space: str, offset: int | None) -> Plot:
-    qk = any(name.endswith("QK") for name in names)
-    where = offset_words(offset) if qk else ""
+    where = offset_words(offset)
     path = {
         "vocabulary": "from token embeddings to logits (OV) or embeddings (QK), mean over words removed",
         "stream": "from stream to stream",
