@@ -29,9 +29,13 @@ def chosen_examples(
     else:
         found = probing.dataset(answer.model, task, n=n, seed=seed, prepend_bos=bos)
     found = found.only(classes) if classes else found
-    left = probing.without_duplicates(found) if drop_duplicates else found
+    unique = probing.without_duplicates(found)
+    left = unique if drop_duplicates else found
     counts = ", ".join(f"{name} {count}" for name, count in left.counts().items())
     answer.say(f"{len(left)} examples in {len(set(left.groups))} {left.group_is}s: {counts}")
-    if len(left) < len(found):
-        answer.say(f"{len(found) - len(left)} examples were dropped, since their tokens occurred before")
+    repeated = len(found) - len(unique)
+    if repeated and drop_duplicates:
+        answer.say(f"{repeated} examples were dropped, since their tokens occurred before")
+    elif repeated:
+        answer.say(f"{repeated} of them have tokens that occurred before; --drop-duplicates leaves such examples out")
     return left

@@ -69,7 +69,7 @@ def main(config: Config, console: Console | None = None) -> int:
         )
         title = "directions whose words stand out most, in SD of random directions"
         a.show(standing_out(found, config.top), titled_by_offset(title, found.settings["offset"]))
-        a.conclude(_count(found, bool(config.parts)))
+        a.conclude(*filter(None, [_count(found, bool(config.parts)), found.few_words()]))
         a.say("above: within 2 is chance; words that stand out need have nothing in common")
     return 0
 

@@ -25,9 +25,10 @@ def tuned_lens_findings(found: TunedLensEvaluation) -> list[str]:
         f"through the tuned lens and {_told(found, 'logit lens', middle)} through the logit lens."
     ]
     if gains[best] > 0:
+        halfway = f", and {_bias(found, middle)} at layer {layers[middle]}" if middle != best else ""
         comparison.append(
             f"It helps most at layer {layers[best]}, {logit[best]:.3g} -> {tuned[best]:.3g} nats; the bias (KL of the "
-            f"mean prediction) goes {_bias(found, best)} there, and {_bias(found, middle)} at layer {layers[middle]}."
+            f"mean prediction) goes {_bias(found, best)} there{halfway}."
         )
     worse = [i for i, gain in enumerate(gains) if not gain >= 0]
     sentences = [_verdict(found, worse), *comparison] if worse else [*comparison, _verdict(found, worse)]
@@ -38,7 +39,7 @@ def tuned_lens_findings(found: TunedLensEvaluation) -> list[str]:
 def _verdict(found: TunedLensEvaluation, worse: list[int]) -> str:
     layers = found.values["kl"].axis("layer").labels
     if not worse:
-        return f"The tuned lens is nowhere worse than the logit lens, in {len(layers)} layers."
+        return f"In KL the tuned lens is nowhere worse than the logit lens, in {len(layers)} layers."
     logit, tuned = (found.values["kl"].sel(lens=name).data.tolist() for name in LENSES)
     worst = max(worse, key=lambda i: tuned[i] - logit[i] if math.isfinite(tuned[i]) else math.inf)
     named = ", ".join(str(layers[i]) for i in worse[:FEW_NAMED]) + (", ..." if len(worse) > FEW_NAMED else "")

@@ -58,9 +58,8 @@ def code_lengths(
         penalty = (l2 * n / begin)[:, None].expand(-1, len(labels))
         fitted = family.fit(problems, penalty, variance, 1e-6)
         if family.calibrated:
-            scores = comparable(
-                fitted.logits(rows[:, begin:])
-            )  # of all to come: the activations are known to both ends
+            # Of all rows that are to come: both ends of the line know the activations, and so their spread.
+            scores = comparable(fitted.logits(rows[:, begin:]))
             scores = (scores / spread(scores)[..., None, None])[..., : end - begin]
             nats, belief = mixed_losses(scores, block, belief)
         else:

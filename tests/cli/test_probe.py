@@ -88,6 +88,15 @@ def test_duplicates_are_named_and_dropped_as_the_message_says(llama: str, tmp_pa
     assert "1 examples were dropped, since their tokens occurred before" in capsys.readouterr().out
 
 
+def test_duplicates_of_one_group_are_kept_and_said(llama: str, tmp_path: Path, capsys) -> None:
+    path = Path(save_labelled(tmp_path / "labels.jsonl", 40))
+    path.write_text(path.read_text() + "\n" + "\n".join(path.read_text().splitlines()[:3]))
+    assert command_line.main(["probe", "--model", llama, "--data", str(path), "--out", str(tmp_path), *QUICK]) == 0
+    out = capsys.readouterr().out
+    assert "43 examples in 40 groups" in out
+    assert "3 of them have tokens that occurred before; --drop-duplicates leaves such examples out" in out
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

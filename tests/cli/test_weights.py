@@ -32,6 +32,12 @@ def test_heads_are_looked_through_and_the_best_are_told(ask: Ask, tmp_path: Path
     assert len(found["all_heads"].plots) == 1, "the words of the chosen ones are drawn once"
 
 
+def test_a_vocabulary_of_few_words_is_said_to_be_too_small(ask: Ask) -> None:
+    options = ("--parts", "1.0", "--matrices", "OV", "--n", 2, "--n-random", 3)
+    assert "With 13 words in all, the mean of 5 cannot tell" in ask("weights", *options)
+    assert "words in all" not in ask("weights", *options, "--words", 1)
+
+
 def test_parts_are_shown_as_asked(ask: Ask, tmp_path: Path) -> None:
     ask("weights svd", "--parts", "1.0", "--matrices", "OV", "--n", 2, "--words", 1, "--n-random", 3)
     found = results_of(tmp_path, "weights")

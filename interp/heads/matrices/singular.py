@@ -28,6 +28,8 @@ from interp.models import identity
 from interp.results import Axis, Plot, Result, Values
 from interp.runs import progress, provenance
 
+WORDS_A_SHOWN_ONE = 20
+"""So many words there are to be for each that is shown, so that those shown are extremes."""
 MAX_ROWS = 36
 """Sides up to which each has a row of its own in a figure."""
 
@@ -72,6 +74,16 @@ class SingularDirections(Result):
             rows.append({"side": kind, "directions": own.numel(), "stand out": int(own.sum())})
         frame = pd.DataFrame(rows)
         return frame.assign(share=frame["stand out"] / frame["directions"])
+
+    def few_words(self) -> str:
+        """A sentence where the vocabulary is too small for words to stand out by the mean of several; else nothing."""
+        n_words, top = self.settings.get("n_words"), self.settings["top"]
+        if n_words is None or top == 1 or n_words >= WORDS_A_SHOWN_ONE * top:
+            return ""
+        return (
+            f"With {n_words} words in all, the mean of {top} cannot tell a direction of one word from chance: here "
+            "standing out says nothing, nor does its absence; use one word each (top=1, --words 1) or the spectra."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +132,9 @@ def singular_directions(
         if kind not in by_chance:
             by_chance[kind] = _by_chance(vocabulary, matrix, n, top, n_random, generator)
         read.append(_read(vocabulary, matrix, n, top, by_chance[kind]))
+    settings = {"n": n, "top": top, "n_words": len(vocabulary.ids), "offset": stated, "n_random": n_random}
     return _result(
-        vocabulary, chosen, read, {"n": n, "top": top, "offset": stated, "n_random": n_random}, n_drawn,
+        vocabulary, chosen, read, settings, n_drawn,
         provenance(model=identity(model), seed=seed, started=started),
     )  # fmt: skip
 
