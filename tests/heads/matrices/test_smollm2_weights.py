@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 import interp
 from interp import heads
+from interp.heads.weights import fold_norm, folded_heads
 
 pytestmark = pytest.mark.slow
 
@@ -34,3 +36,13 @@ def test_a_head_writes_modal_verbs_and_random_matrices_do_not(model: Any) -> Non
     assert " will" in found.words("26.5 OV", 1)["writes"].iloc[0]
     assert float(found.values["above_chance"].sel(side="26.5 OV writes", direction=0).data) > 8
     assert float(found.values["above_chance"].sel(side="26.5 OV reads", direction=0).data) < 3
+
+
+def test_the_score_of_an_induction_head_hangs_on_the_mean_over_words(model: Any) -> None:
+    """The two numbers that README and docstrings give for OV of 18.6: without the mean, and with it."""
+    assert heads.eigenvalue_scores(model, "OV").values["score"].data[0, 18, 6] == pytest.approx(0.59, abs=0.005)
+    weights = folded_heads(model, 18)
+    unembedding = fold_norm(model.ln_final, model.W_U.float())
+    whole = weights.W_O[6] @ unembedding @ model.W_E.float() @ weights.W_V[6]
+    eigenvalues = torch.linalg.eigvals(whole.double())
+    assert float(eigenvalues.sum().real / eigenvalues.abs().sum()) == pytest.approx(0.28, abs=0.005)
