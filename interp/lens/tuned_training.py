@@ -147,7 +147,7 @@ def _train(
     """All steps that are left, in place, with the checks that fall due between them."""
     n_steps = work.settings.n_steps
     with progress(n_steps, "training the tuned lens") as bar:
-        bar.advance(state.step)
+        bar.resume(state.step)
         try:
             while True:
                 if is_checked(state.step, n_steps) and state.held_out[-1][0] < state.step:

@@ -256,7 +256,7 @@ class _Work:
             return part_of(found, design, list(self.data.positions), kind.layers, settings)
 
         found = kept(self.keep, name, settings, compute)
-        self.bar.advance(total - n_done)
+        self.bar.resume(total - n_done)
         return found
 
 

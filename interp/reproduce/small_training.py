@@ -92,7 +92,7 @@ def train(
     begin = training.steps[-1] if training.load(checkpoint, settings) else 0
     recent: list[Tensor] = []
     with progress(n_steps, f"training {model.cfg.n_layers} layers") as bar:
-        bar.advance(begin)
+        bar.resume(begin)
         for step in range(begin, n_steps + 1):
             if (step % examine_every == 0 or step == n_steps) and step not in training.steps:
                 training.steps.append(step)

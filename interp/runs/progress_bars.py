@@ -41,6 +41,12 @@ class Progress(Generic[T]):
         if self._display is not None:
             self._display.update(self.done, self.note)
 
+    def resume(self, n: int) -> None:
+        """Say that n more were done by an earlier run: they count, but tell nothing of the time that is left."""
+        if self._display is not None:
+            self._display.before += n
+        self.advance(n)
+
     def __enter__(self) -> Progress[T]:
         # A notebook first: rich would draw its bars there with widgets, which stay blank in pages made from it.
         kind = _Cell if self._console.is_jupyter else _Bar if self._console.is_terminal else _Lines
@@ -95,6 +101,8 @@ def progress(
 class _Bar:
     """One line of the single display that all bars of this process share, since a terminal can hold only one."""
 
+    before = 0
+    """What an earlier run had done; the bar's speed is that of the last half minute, which forgets it soon."""
     _shared: rich.progress.Progress | None = None
     _open = 0
     _guard = threading.Lock()
@@ -135,6 +143,8 @@ class _Lines:
     """Plain lines for logs."""
 
     every = LINE_EVERY
+    before = 0
+    """What an earlier run had done, in no time."""
 
     def __init__(self, console: Console, description: str, total: int | None) -> None:
         self._console = console
@@ -151,7 +161,8 @@ class _Lines:
         beside = f"; {note}" if note else ""
         if not self._total:
             return self._write(f"{done} done in {_duration(now - self._began)}{beside}")
-        left = _duration(max((now - self._began) / max(done, 1) * (self._total - done), 0))
+        here = done - self.before
+        left = _duration(max((now - self._began) / here * (self._total - done), 0)) if here > 0 else "an unknown time"
         self._write(f"{done} of {self._total} ({100 * done // self._total} %), {left} left{beside}")
 
     def end(self, done: int, stopped: bool) -> None:

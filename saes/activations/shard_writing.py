@@ -110,7 +110,7 @@ class _Writer:
             if self.header.held_out is None and self.held_out_tokens:
                 self._write_held_out()
             with progress(self.n_tokens or self._estimate(), f"writing {self.directory.name}") as bar:
-                bar.advance(self.header.n_tokens)
+                bar.resume(self.header.n_tokens)
                 more = True
                 while more and (self.n_tokens is None or self.header.n_tokens < self.n_tokens):
                     before = self.header.n_tokens

@@ -120,3 +120,17 @@ def test_nested_bars_share_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None
     assert isinstance(screen.file, io.StringIO)
     assert "outer" in screen.file.getvalue()
     assert "2/2" in screen.file.getvalue()
+
+
+def test_what_an_earlier_run_did_tells_nothing_of_the_time_left(clock: Clock, plain: Console) -> None:
+    with progress(100, "tokens", console=plain) as bar:
+        bar.resume(50)
+        clock.now += 20
+        bar.advance(0)
+        clock.now += 20
+        bar.advance(10)
+    assert lines(plain) == [
+        "tokens: 50 of 100 (50 %), an unknown time left",
+        "tokens: 60 of 100 (60 %), 2 min 40 s left",
+        "tokens: 60 of 100 in 40 s",
+    ]

@@ -48,7 +48,7 @@ class SearchFile:
         state = self._resumed(stage, trials, start, damage)
         with progress(len(trials), about) as bar, self._saving(stage, trials) as latest:
             latest.append(state)
-            bar.advance(state.n_decided)
+            bar.resume(state.n_decided)
 
             def decided(now: State) -> None:
                 before, latest[:] = latest[-1], [now]  # first of all: Ctrl-C may come while progress is printed
