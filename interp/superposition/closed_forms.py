@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 from typing import NamedTuple
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -50,6 +51,66 @@ def linear_optimum(
     """
     least = importance.sort(-1).values[:, : importance.shape[-1] - n_hidden]
     return least.sum(-1) * variance(density)
+
+
+def covariance(
+    density: Float[Tensor, " setting"], n_features: int, together: str = "independent", group_size: int = 2
+) -> Float[Tensor, "setting feature feature"]:
+    """Of features that are independent, that come together in groups (p/4 - p²/4) or exclude each other (-p²/4)."""
+    group = torch.arange(n_features, device=density.device) // max(1, group_size)
+    same = group[:, None] == group
+    p = density[:, None, None]
+    shared = {"independent": 0 * p, "correlated": p / 4 - p**2 / 4, "anticorrelated": -(p**2) / 4}[together]
+    own = torch.eye(n_features, dtype=torch.bool, device=density.device)
+    return torch.where(own, variance(p), shared * same)
+
+
+def principal_components(
+    importance: Float[Tensor, "setting feature"], covariance: Float[Tensor, "setting feature feature"], n_hidden: int
+) -> Float[Tensor, " setting"]:
+    """Loss of projecting the features on the first principal components of them, weighted by the roots of importances.
+
+    The least of all linear models where features are independent or equally important; else one that is attained.
+    """
+    root = importance.double().sqrt()
+    weighted = root[:, :, None] * covariance.double() * root[:, None]
+    first = torch.linalg.eigh(weighted).eigenvectors[..., importance.shape[-1] - n_hidden :]
+    left = torch.eye(importance.shape[-1], device=first.device, dtype=first.dtype) - first @ first.mT
+    errors = (left @ covariance.double() @ left).diagonal(dim1=-2, dim2=-1)
+    return (importance * errors).sum(-1).to(importance.dtype)
+
+
+def best_by_hand(
+    importance: Float[Tensor, "setting feature"],
+    density: Float[Tensor, " setting"],
+    n_hidden: int,
+    together: str = "independent",
+    group_size: int = 2,
+) -> Float[Tensor, " setting"]:
+    """The least loss of a ReLU output model that can be written down, so that no trained one need lose more.
+
+    Dimensions go to single features, to antipodal pairs, or to principal components. A pair is of two independent
+    features, or of two that exclude each other: that one loses nothing. For features that depend on each other pairs
+    are only tried where all are equally important.
+    """
+    n, ordered = importance.shape[-1], importance.sort(-1, descending=True).values
+    linear = principal_components(importance, covariance(density, n, together, group_size), n_hidden)
+    if together != "independent" and not bool((ordered == ordered[:, :1]).all()):
+        return linear
+    in_pair = 0 * density if together == "anticorrelated" else digon(density)
+    most = min(n_hidden, n - n_hidden, _n_pairs(n, together, group_size))
+    found = [linear]
+    for k in range(1, most + 1):
+        paired, left_out = ordered[:, n_hidden - k : n_hidden + k], ordered[:, n_hidden + k :]
+        found.append(paired.sum(-1) * in_pair + left_out.sum(-1) * variance(density))
+    return torch.stack(found).amin(0)
+
+
+def _n_pairs(n: int, together: str, group_size: int) -> int:
+    """How many pairs there are at once of independent features, or of features that exclude each other."""
+    if together == "anticorrelated":
+        return group_size // 2 * (n // group_size)
+    return 0 if together == "correlated" and n == group_size else n // 2
 
 
 def dedicated_absolute(

@@ -29,12 +29,16 @@ from interp.superposition.asking import (
     sparsity_axis,
 )
 from interp.superposition.feature_vectors import concentration
+from interp.superposition.finishing import at, behind, unfinished
 from interp.superposition.optimising import Schedule, Trained, optimise
 from interp.superposition.sampling import Draws
 
 USUAL = Schedule(n_steps=4000)
 LEARNED = 0.5
 """A feature is computed when its error is below this share of what a constant output leaves."""
+
+
+DEDICATED = "a closed form (two neurons for each of the most important features)"
 
 
 class AbsoluteValues(Result):
@@ -52,7 +56,8 @@ class AbsoluteValues(Result):
         """What was found, a sentence each."""
         alone, given = self.values["mean"].data.tolist(), self.values["mean"].axes[0].labels
         told = ", ".join(f"{share:.2f} at S = {one}" for share, one in zip(alone, given))
-        notes = [f"Share of a neuron's squared input weights on one feature: {told}."]
+        short = self.texts.get("unfinished", "")
+        notes = [f"Share of a neuron's squared input weights on one feature: {told}.{short}"]
         ratio = self.values["relative"].data.amin(1).tolist()
         if all(one < float("inf") for one in ratio):
             told = ", ".join(f"{one:.2f} at S = {at}" for one, at in zip(ratio, given))
@@ -100,6 +105,8 @@ def absolute_values(
     base = closed_forms.dedicated_absolute(of_features, density, n_hidden).cpu()
     learned = found.errors < LEARNED * closed_forms.variance(density)[:, None, None]
     axes = (sparsity_axis(given), Axis("seed", seeds))
+    constant = (of_features.sum(-1) * closed_forms.variance(density)).cpu()
+    short = behind(found.loss.amin(1).cpu(), base, constant)
     return AbsoluteValues(
         values=_values(found, base, learned.sum(-1).cpu(), axes),
         settings={"n_features": n_features, "n_hidden": n_hidden, "importance": of_features[0].tolist()}
@@ -107,6 +114,7 @@ def absolute_values(
         | asdict(settings),
         provenance=source_of("absolute values", kind.formula, where, seed, started),
         plots=_plots(n_hidden, n_seeds, base),
+        texts={"unfinished": unfinished(at(short, "S", axes[0].labels), DEDICATED)},
     )
 
 

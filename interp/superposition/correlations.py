@@ -14,6 +14,7 @@ from torch import Tensor
 
 from interp.models import resolve_device
 from interp.results import Axis, Plot, Result, Values, interval_words, mean_with_interval
+from interp.superposition import closed_forms
 from interp.superposition.architectures import architecture
 from interp.superposition.asking import (
     PAPER,
@@ -28,6 +29,7 @@ from interp.superposition.asking import (
     sparsity_axis,
 )
 from interp.superposition.feature_vectors import TINY, cosines, gram
+from interp.superposition.finishing import at, behind, unfinished
 from interp.superposition.optimising import Schedule, optimise
 from interp.superposition.sampling import TOGETHER, Draws
 
@@ -51,12 +53,15 @@ class CorrelatedFeatures(Result):
         best, within = self.values["best_within"], self.values["within"]
         given = best.axes[1].labels
         notes = []
-        for kind, row, starts in reversed([*zip(best.axes[0].labels, best.data.tolist(), within.data)]):
+        unfinished: Any = self.texts.get("unfinished", [""] * len(best.data))
+        for kind, row, starts, short in reversed(
+            [*zip(best.axes[0].labels, best.data.tolist(), within.data, unfinished)]
+        ):
             told = ", ".join(f"{round(cosine, 2) + 0.0:.2f} at S = {one}" for cosine, one in zip(row, given))
             agree = float(((starts - torch.tensor(row)[:, None]).abs() < CLOSE).float().mean())
             notes.append(
                 f"Features that are {kind}: in the model of least loss two of one group have a cosine of {told}; "
-                f"{agree:.0%} of all starts come within {CLOSE} of that."
+                f"{agree:.0%} of all starts come within {CLOSE} of that.{short}"
             )
         return [*notes, self._overlap_of_groups()]
 
@@ -108,9 +113,13 @@ def correlated_features(
     kind, density = architecture("relu"), densities(given, where)
     equal = torch.ones(len(given), n_features, device=where)
     sources = [Draws(density, n_features, together, group_size) for together in TOGETHER]
-    losses, matrices = [], []
+    losses, matrices, short = [], [], []
     for source in sources:
         found = optimise(kind, source, equal, n_hidden, seeds, settings, f"{source.together} features")
+        known = closed_forms.best_by_hand(equal, density, n_hidden, source.together, group_size)
+        constant = n_features * closed_forms.variance(density)
+        slow = behind(found.loss.amin(1), known, constant)
+        short.append(unfinished(at(slow, "S", sparsity_axis(given).labels)))
         losses.append(found.loss.cpu())
         matrices.append(found.weights["W"].cpu())
     axes = (Axis("together", TOGETHER), sparsity_axis(given), Axis("seed", seeds))
@@ -121,6 +130,7 @@ def correlated_features(
         | asdict(settings),
         provenance=source_of("correlated features", kind.formula, where, seed, started),
         plots=_plots(n_features, n_hidden, group_size, n_seeds, len(given)),
+        texts={"unfinished": short},
     )
 
 

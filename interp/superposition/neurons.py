@@ -9,9 +9,12 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from interp.models import resolve_device
 from interp.results import Axis, Plot, Result, Values, interval_words, mean_with_interval
+from interp.superposition import closed_forms
 from interp.superposition.architectures import architecture
 from interp.superposition.asking import (
     PAPER,
@@ -27,6 +30,7 @@ from interp.superposition.asking import (
     sparsity_axis,
 )
 from interp.superposition.feature_vectors import concentration
+from interp.superposition.finishing import BY_HAND, LINEAR, at, behind, unfinished
 from interp.superposition.optimising import Schedule, optimise
 from interp.superposition.sampling import Draws
 
@@ -48,7 +52,8 @@ class PrivilegedBasis(Result):
         linear, relu = self.values["mean"].data
         given = self.values["mean"].axes[1].labels
         told = ", ".join(f"{a:.2f} against {b:.2f} at S = {one}" for a, b, one in zip(relu, linear, given))
-        return [f"Share of a neuron's squared weights on one feature, ReLU against linear hidden layer: {told}."]
+        what = f"Share of a neuron's squared weights on one feature, ReLU against linear hidden layer: {told}."
+        return [f"{what}{self.texts.get('unfinished', '')}"]
 
     def table(self) -> pd.DataFrame:
         """A row a sparsity: concentration and least loss, without and with a ReLU in the hidden layer."""
@@ -101,6 +106,25 @@ def privileged_basis(
         | asdict(settings),
         provenance=source_of("privileged basis", architecture("relu_hidden").formula, where, seed, started),
         plots=_plots(n_seeds),
+        texts={"unfinished": _unfinished(loss.amin(-1), of_features.cpu(), density.cpu(), n_hidden, axes[1].labels)},
+    )
+
+
+def _unfinished(
+    loss: Float[Tensor, "model setting"],
+    importance: Float[Tensor, "setting feature"],
+    density: Float[Tensor, " setting"],
+    n_hidden: int,
+    labels: Sequence[object],
+) -> str:
+    """A sentence for each hidden layer. Behind a ReLU there are no opposite pairs, but all that a linear model can."""
+    constant = importance.sum(-1) * closed_forms.variance(density)
+    pairs = closed_forms.best_by_hand(importance, density, n_hidden)
+    alone = closed_forms.linear_optimum(importance, density, n_hidden)
+    known = ((pairs, BY_HAND), (alone, LINEAR))
+    return "".join(
+        unfinished(at(behind(one, least, constant), "S", labels), f"{words} ({name})")
+        for name, one, (least, words) in zip(NAMES, loss, known)
     )
 
 

@@ -24,6 +24,7 @@ from interp.superposition import closed_forms
 from interp.superposition.architectures import architecture
 from interp.superposition.asking import PAPER, best_of, schedule_of, seeds_from, source_of, sparsities
 from interp.superposition.feature_vectors import dimensionality, interference
+from interp.superposition.finishing import BEHIND, among, unfinished
 from interp.superposition.optimising import Schedule, Trained, optimise
 from interp.superposition.sampling import Exact
 
@@ -162,10 +163,11 @@ def _notes(values: dict[str, Values], n_seeds: int) -> list[str]:
     same = values["same_phase"].data
     shares = values["dimensionality"].data
     sparser = int((_phase(shares[0]) == 1).sum()), int((_phase(shares[1]) == 1).sum())
+    short = unfinished(among(trained > BEHIND * ideal, "cells"), "the best candidate")
     return [
         f"Trained models and closed forms are in the same phase in {float(values['agreement'].data):.0%} of "
         f"{same.numel()} cells (one of the best, where candidates tie); in superposition are {sparser[0]} "
-        f"trained and {sparser[1]} by closed form.",
+        f"trained and {sparser[1]} by closed form.{short}",
         f"The trained loss is {float((trained / ideal).min()):.2f} to {float((trained / ideal).max()):.3f} times that "
         "of the best candidate; below 1 other lengths and biases do better than the candidates.",
         f"{float(same.mean()):.0%} of the {n_seeds} starts end in the phase of the best one, in the mean over cells.",

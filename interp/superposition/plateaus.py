@@ -14,6 +14,7 @@ from torch import Tensor
 
 from interp.models import resolve_device
 from interp.results import Axis, Plot, Result, Values, mean_with_interval
+from interp.superposition import closed_forms
 from interp.superposition.architectures import architecture
 from interp.superposition.asking import (
     PAPER,
@@ -26,6 +27,7 @@ from interp.superposition.asking import (
     sparsities,
 )
 from interp.superposition.feature_vectors import dimensionality, dimensions_per_feature
+from interp.superposition.finishing import at, behind, unfinished
 from interp.superposition.optimising import Schedule, optimise
 from interp.superposition.polytope_groups import NAMES, REPRESENTED, polytopes
 from interp.superposition.sampling import Draws
@@ -91,13 +93,16 @@ def feature_geometry(
     matrix = found.weights["W"].cpu()
     axes = (Axis("inverse_density", tuple(f"{1 / (1 - one):.3g}" for one in given)), Axis("seed", seeds))
     values = _values(matrix, found.loss.cpu(), axes)
+    known = closed_forms.best_by_hand(equal, density, n_hidden)
+    slow = behind(found.loss.amin(1), known, n_features * closed_forms.variance(density))
+    short = unfinished(at(slow, "1/(1 - S)", axes[0].labels))
     return FeatureGeometry(
         values=values,
         settings={"n_features": n_features, "n_hidden": n_hidden, "sparsity": given, "n_seeds": n_seeds, "seed": seed}
         | asdict(settings),
         provenance=source_of("equal features", kind.formula, where, seed, started),
         plots=_plots(n_features, n_hidden, n_seeds),
-        texts={"notes": _notes(values["mean"], n_hidden)},
+        texts={"notes": _notes(values["mean"], n_hidden, short)},
     )
 
 
@@ -137,7 +142,7 @@ def _shapes(matrix: Float[Tensor, "setting seed hidden feature"], axis: Axis) ->
     return Values(counts / matrix.shape[1], (Axis("shape", tuple(names)), axis), "features")
 
 
-def _notes(mean: Values, n_hidden: int) -> list[str]:
+def _notes(mean: Values, n_hidden: int, short: str) -> list[str]:
     inverse = [float(label) for label in mean.axes[0].labels]
     notes = []
     for name, (low, high) in PLATEAUS.items():
@@ -145,6 +150,7 @@ def _notes(mean: Values, n_hidden: int) -> list[str]:
         level = "1" if name == "dedicated" else "1/2"
         found = f"from 1/(1 - S) = {min(on):.3g} to {max(on):.3g}" if on else "at no sparsity of the grid"
         notes.append(f"D* lies within {low} and {high}, the plateau at {level}, {found}.")
+    notes[0] += short
     if inverse[0] == 1.0:
         notes.append(
             f"Without sparsity D* = 1 says only that {n_hidden} directions are kept: features are equal there and any "

@@ -16,6 +16,7 @@ from torch import Tensor
 from interp.errors import InputError
 from interp.models import resolve_device
 from interp.results import Axis, Plot, Result, Values
+from interp.superposition import closed_forms
 from interp.superposition.architectures import architecture
 from interp.superposition.asking import (
     PAPER,
@@ -28,6 +29,7 @@ from interp.superposition.asking import (
     sparsities,
 )
 from interp.superposition.feature_vectors import dimensionality
+from interp.superposition.finishing import among, behind, unfinished
 from interp.superposition.optimising import Schedule, Trained, optimise
 from interp.superposition.polytope_groups import NAMES, polytopes, shape_of
 from interp.superposition.sampling import Draws
@@ -47,15 +49,16 @@ class ShapeCounts(Result):
 
     @property
     def notes(self) -> list[str]:
-        """Whether simplices have the least loss where there is one feature more than dimensions, a sentence."""
+        """Whether simplices have the least loss where there is one feature more than dimensions; what is untrained."""
         best = [str(name) for name in self.texts["best"]]
         asked = [(size[0], size[1]) for size in self.settings["sizes"]]
         missing = [NAMES[size] for size in SIMPLICES if size in asked and not any(NAMES[size] in one for one in best)]
+        short = str(self.texts.get("unfinished", ""))
         if not missing:
-            return []
+            return [short.strip()] if short else []
         return [
             f"No {' or '.join(missing)} has the least loss: an antipodal pair beside dedicated features gives as many "
-            "dimensions a feature, and by closed form (length 1, no bias) loses less than a triangle."
+            f"dimensions a feature, and by closed form (length 1, no bias) loses less than a triangle.{short}"
         ]
 
     def table(self) -> pd.DataFrame:
@@ -101,18 +104,23 @@ def shape_counts(
         equal = torch.ones(len(given), n_features, device=where)
         words = f"{n_features} features in {n_hidden} dimension{'s' if n_hidden > 1 else ''}"
         found = optimise(kind, Draws(density, n_features), equal, n_hidden, seeds, settings, words)
-        rows += _rows(found, f"{n_features} in {n_hidden}", given)
+        known = closed_forms.best_by_hand(equal, density, n_hidden)
+        slow = behind(found.loss.amin(1), known, n_features * closed_forms.variance(density))
+        rows += _rows(found, f"{n_features} in {n_hidden}", given, slow.tolist())
     return ShapeCounts(
         values=_values(rows),
         settings={"sizes": [list(size) for size in sizes], "sparsity": given, "n_seeds": n_seeds, "seed": seed}
         | asdict(settings),
         provenance=source_of("shapes of a few features", kind.formula, where, seed, started),
         plots=(_plot(n_seeds),),
-        texts={"best": [row["best"] for row in rows]},
+        texts={
+            "best": [row["best"] for row in rows],
+            "unfinished": unfinished(among(torch.tensor([row["behind"] for row in rows]), "cases")),
+        },
     )
 
 
-def _rows(found: Trained, size: str, given: Sequence[float]) -> list[dict[str, Any]]:
+def _rows(found: Trained, size: str, given: Sequence[float], slow: Sequence[bool]) -> list[dict[str, Any]]:
     matrix, loss = found.weights["W"].cpu(), found.loss.cpu()
     rows = []
     for i, (best, one) in enumerate(zip(best_of(loss, matrix), given)):
@@ -122,6 +130,7 @@ def _rows(found: Trained, size: str, given: Sequence[float]) -> list[dict[str, A
                 "case": f"{size}, {one:g}",
                 "counts": Counter(shape_of(model) for model in matrix[i]),
                 "best": shape_of(best),
+                "behind": slow[i],
                 "dimensions": dimensions,
                 "expected": expected,
             }

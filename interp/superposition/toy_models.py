@@ -32,14 +32,13 @@ from interp.superposition.asking import (
     sparsity_axis,
 )
 from interp.superposition.feature_vectors import dimensionality, gram, interference
+from interp.superposition.finishing import BY_HAND, LINEAR, at, behind, unfinished
 from interp.superposition.optimising import Schedule, Trained, optimise
 from interp.superposition.polytope_groups import REPRESENTED, shape_of
 from interp.superposition.sampling import Draws
 
 SYMBOLS = {"sparsity": "S", "importance": "I"}
 """What models of one result differ in, and the letter for it."""
-BEHIND = 1.05
-"""How many times the loss of the best linear model a trained one may have; losses on drawn inputs vary by 1 or 2 %."""
 FAINT = 0.1
 """Features of a smaller squared length are too faint for what they share to be shown."""
 
@@ -51,7 +50,7 @@ class ToyModels(Result):
     best_interference [sparsity, feature]: WᵀW, ‖Wᵢ‖ and Σ (Ŵᵢ·Wⱼ)² of the model with the least loss.
     dimensionality, error [sparsity, seed, feature]: of every model. represented [sparsity, seed]: features of squared
     length 0.25 or more; represented_mean, _low, _high over seeds. W [sparsity, seed, hidden, feature], bias. optimum
-    [sparsity]: the least loss of a linear model. vectors [sparsity, feature, coordinate], for two hidden dimensions.
+    [sparsity]: the loss of principal components. vectors [sparsity, feature, coordinate], for two hidden dimensions.
     """
 
     kind: ClassVar[str] = "superposition_toy_models"
@@ -74,19 +73,7 @@ class ToyModels(Result):
         counts, over = self.values["represented"].data, self.values["loss"].axes[0]
         told = ", ".join(f"{_range_of(row)} at {SYMBOLS[over.name]} = {one}" for row, one in zip(counts, over.labels))
         n, m = self.settings["n_features"], self.settings["n_hidden"]
-        return [f"Of {n} features in {m} dimensions are represented: {told}.{self._unfinished()}"]
-
-    def _unfinished(self) -> str:
-        """Said where even the best model is worse than the best linear one, which training passes on its way."""
-        loss, over = self.values["loss"].data.amin(1), self.values["loss"].axes[0]
-        behind = (loss > BEHIND * self.values["optimum"].data).tolist()
-        named = ", ".join(str(label) for label, is_behind in zip(over.labels, behind) if is_behind)
-        if not named:
-            return ""
-        return (
-            f" Not trained to the end: at {SYMBOLS[over.name]} = {named} the least loss is above that of the best "
-            "linear model, so what is represented there says little; give more steps (--n-steps)."
-        )
+        return [f"Of {n} features in {m} dimensions are represented: {told}.{self.texts.get('unfinished', '')}"]
 
     def table(self) -> pd.DataFrame:
         """A row a setting: losses, features represented, and the shapes their vectors form in the best model."""
@@ -191,7 +178,7 @@ def _trained(
     kind = architecture(models.model, tied=True)
     source = Draws(density, models.n_features, models.together, models.group_size)
     found = optimise(kind, source, importance, models.n_hidden, models.seeds, schedule, f"{models.model} models")
-    optimum = closed_forms.linear_optimum(importance, density, models.n_hidden)
+    optimum, short = _compared(models, found.loss.amin(1).cpu(), density.cpu(), importance.cpu(), over)
     common = models._asdict()
     seeds = common.pop("seeds")
     return ToyModels(
@@ -200,7 +187,26 @@ def _trained(
         settings=common | asked | {"n_seeds": len(seeds), "seed": seeds[0]} | asdict(schedule),
         provenance=source_of(models.model, kind.formula, density.device, seeds[0], started),
         plots=_plots(models.model, models.n_hidden, len(seeds), over.name),
+        texts={"unfinished": short},
     )
+
+
+def _compared(
+    models: _Models,
+    loss: Float[Tensor, " setting"],
+    density: Float[Tensor, " setting"],
+    importance: Float[Tensor, "setting feature"],
+    over: Axis,
+) -> tuple[Float[Tensor, " setting"], str]:
+    """The loss of principal components, and where trained models lose more than a solution that is known."""
+    asked = models.together, models.group_size
+    covariance = closed_forms.covariance(density, models.n_features, *asked)
+    linear = closed_forms.principal_components(importance, covariance, models.n_hidden)
+    known, words = linear, LINEAR
+    if models.model == "relu":
+        known, words = closed_forms.best_by_hand(importance, density, models.n_hidden, *asked), BY_HAND
+    short = behind(loss, known, importance.sum(-1) * closed_forms.variance(density))
+    return linear, unfinished(at(short, SYMBOLS[over.name], over.labels), words)
 
 
 def _values(found: Trained, axes: tuple[Axis, Axis]) -> dict[str, Values]:

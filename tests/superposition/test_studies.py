@@ -46,6 +46,7 @@ def test_phases_are_those_of_the_closed_forms(phases: PhaseDiagram, tmp_path: Pa
     assert float(phases.values["agreement"].data) == 1
     assert phases.table()["closed form"].tolist() == [2, 2, 2]
     assert "100% of 6 cells" in phases.notes[0]
+    assert "Not trained" not in phases.notes[0]
     same_when_stored(phases, tmp_path)
 
 
@@ -73,6 +74,7 @@ def test_geometry_has_a_plateau_of_digons(tmp_path: Path) -> None:
     assert (shares.sum(-1) <= 4.001).all()
     assert "plateau at 1/2, from 1/(1 - S) = 3.33 to 3.33" in found.notes[0]
     assert found.table()["features in shapes"].tolist()[1] == "8 digon"
+    assert "Not trained" not in found.notes[0]
     same_when_stored(found, tmp_path)
 
 
@@ -101,6 +103,7 @@ def test_what_comes_together_lies_at_right_angles_and_what_excludes_itself_oppos
     assert len(found.table()) == 6
     assert "anticorrelated" in found.notes[0]
     assert "-1.00 at S = 0.6" in found.notes[0]
+    assert not any("Not trained" in note for note in found.notes)
     same_when_stored(found, tmp_path)
 
 
@@ -125,6 +128,7 @@ def test_neurons_stand_for_features_only_behind_a_relu(tmp_path: Path) -> None:
     assert relu > linear + 0.2
     assert found.table().shape == (1, 5)
     assert f"{relu:.2f} against {linear:.2f} at S = 0.4" in found.notes[0]
+    assert "Not trained" not in found.notes[0]
     same_when_stored(found, tmp_path)
 
 
@@ -137,6 +141,7 @@ def test_absolute_values_are_computed_by_pairs_of_neurons(tmp_path: Path) -> Non
     into = found.values["weights_in"].data[0]
     assert [int((into[:, i] > 0.3).sum()) for i in range(3)] == [1, 1, 1]
     assert [int((into[:, i] < -0.3).sum()) for i in range(3)] == [1, 1, 1]
+    assert "Not trained" not in found.notes[0]
     same_when_stored(found, tmp_path)
 
 
@@ -146,3 +151,25 @@ def test_sparse_absolute_values_share_neurons_and_lose_less() -> None:
     assert float(found.values["concentration"].data.mean()) < 0.9
     assert found.plots[-1].values == "ratio_mean"
     assert torch.isfinite(found.values["weights_out"].data).all()
+
+
+UNTRAINED: dict[str, Any] = {"n_steps": 20, "n_test": 4096, "n_seeds": 2}
+
+
+@pytest.mark.parametrize(
+    ("study", "size", "where"),
+    [
+        (superposition.train, {"n_features": 5, "n_hidden": 2, "sparsity": [0.7, 0.97]}, ["at S = 0.7, 0.97"]),
+        (superposition.train, {"n_features": 5, "n_hidden": 2, "sparsity": 0.9, "model": "linear"}, ["at S = 0.9"]),
+        (superposition.phase_diagram, {"sparsity": [0.0, 0.95], "importance": [0.2, 5.0]}, ["in 4 of 4 cells"]),
+        (superposition.feature_geometry, {"n_features": 20, "n_hidden": 4, "sparsity": [0.5]}, ["at 1/(1 - S) = 2"]),
+        (superposition.shape_counts, {"sizes": [(3, 2), (5, 2)], "sparsity": 0.9}, ["in 2 of 2 cases"]),
+        (superposition.correlated_features, {"sparsity": [0.6, 0.9]}, ["at S = 0.6, 0.9"] * 3),
+        (superposition.privileged_basis, {"sparsity": 0.5}, ["(linear hidden layer)", "(ReLU hidden layer)"]),
+        (superposition.absolute_values, {"sparsity": [0.0, 0.9]}, ["at S = 0, 0.9 the least loss"]),
+    ],
+)
+def test_untrained_models_are_called_so(study: Any, size: dict[str, Any], where: list[str]) -> None:
+    told = " ".join(study(**size, **UNTRAINED).notes).split("Not trained to the end: ")[1:]
+    assert len(told) == len(where)
+    assert all(one in sentence for one, sentence in zip(where, told))
