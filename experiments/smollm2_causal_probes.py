@@ -48,7 +48,8 @@ def main() -> None:
     model = interp.load_model(options.model)
     with open_run("smollm2_causal_probes", settings, root=options.out) as run:
         for name, (_, ask, own) in ASKED.items():
-            run.step(name, lambda ask=ask, own=own: ask(model, options.task, **common, **own))  # type: ignore[misc]
+            asked = {**common, **own, "keep": run.path(f"parts/{name}")}
+            run.step(name, lambda ask=ask, asked=asked: ask(model, options.task, **asked))  # type: ignore[misc]
         print(report(run))
 
 

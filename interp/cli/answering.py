@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,6 +70,18 @@ class Answer:
     def step(self, name: str, compute: Callable[[], R]) -> R:
         """A result of the run: loaded when an interrupted session finished it, else computed and stored."""
         return self.run.step(name, compute)  # type: ignore[return-value]
+
+    def step_in_parts(self, name: str, compute: Callable[[Path], R]) -> R:
+        """The same for long work, whose finished parts `compute` keeps in the directory that it is given.
+
+        An interrupted session goes on after them; they go when the whole result is stored.
+        """
+        parts = self.run.directory / "parts" / name
+        found = self.step(name, lambda: compute(parts))
+        shutil.rmtree(parts, ignore_errors=True)
+        with contextlib.suppress(OSError):  # not empty: parts of another step, or never made
+            parts.parent.rmdir()
+        return found
 
     def show(self, frame: pd.DataFrame, title: str = "", *, full: pd.DataFrame | None = None, legend: str = "") -> None:
         """Print a short table, its title on a line of its own: above a narrow table it would be broken.

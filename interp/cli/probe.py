@@ -21,7 +21,6 @@ of processor time; with --quick about one minute.
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +31,7 @@ from interp import probing
 from interp.cli.answering import Answer, Maybe, Options, Several, answering
 from interp.cli.labelling import chosen_examples
 from interp.errors import InputError
-from interp.probing import LabelledTokens, ProbeResult
+from interp.probing import ProbeResult
 from interp.probing.causal.preparing import spread
 from interp.probing.telling import legend
 from interp.viz.theme import interval
@@ -99,7 +98,8 @@ def main(config: Config, console: Console | None = None) -> int:
             probing.check(a.model, data, probe=probe, **_asked(config, a.model))
         notes: dict[str, None] = {}
         for probe in config.probes:
-            found = a.step(probe, lambda probe=probe: _fitted(a, config, data, probe))  # type: ignore[misc]
+            asked = {"probe": probe, **_asked(config, a.model)}
+            found = a.step_in_parts(probe, lambda parts, asked=asked: probing.fit(a.model, data, keep=parts, **asked))  # type: ignore[misc]
             _show(a, found, probe)
             missing = [found.settings["control"]] if str(found.settings["control"]).startswith("no control") else []
             notes |= dict.fromkeys((*missing, *found.settings["notes"]))
@@ -122,14 +122,6 @@ def _asked(config: Config, model: Any) -> dict[str, Any]:
         "seed": config.seed,
         **({"n_shuffles": QUICK_SHUFFLES} if config.quick else {}),
     }
-
-
-def _fitted(answer: Answer, config: Config, data: LabelledTokens, probe: str) -> ProbeResult:
-    """One probe; its finished parts are kept until it is whole, so that an interrupted run goes on there."""
-    parts = answer.run.directory / "parts" / probe
-    found = probing.fit(answer.model, data, probe=probe, keep=parts, **_asked(config, answer.model))
-    shutil.rmtree(parts.parent, ignore_errors=True)
-    return found
 
 
 def _show(answer: Answer, found: ProbeResult, probe: str) -> None:

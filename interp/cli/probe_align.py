@@ -47,10 +47,16 @@ def main(config: Config, console: Console | None = None) -> int:
     config = shortened(config, pairs=QUICK_PAIRS, epochs=QUICK_EPOCHS)
     with answering("probe-align", config, title=title, console=console) as a:
         data = causal_examples(a, config)
-        found = a.step(
+        found = a.step_in_parts(
             "alignment",
-            lambda: probing.align(
-                a.model, data, rank=config.rank, n_pairs=config.pairs, epochs=config.epochs, **question(config, a.model)
+            lambda parts: probing.align(
+                a.model,
+                data,
+                rank=config.rank,
+                n_pairs=config.pairs,
+                epochs=config.epochs,
+                keep=parts,
+                **question(config, a.model),
             ),
         )
         tell(a, found)

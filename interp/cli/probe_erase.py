@@ -58,10 +58,10 @@ def main(config: Config, console: Console | None = None) -> int:
     config = shortened(config, max_rank=QUICK_RANK)
     with answering("probe-erase", config, title=title, console=console) as a:
         data = causal_examples(a, config)
-        found = a.step(
+        found = a.step_in_parts(
             "amnesic",
-            lambda: probing.amnesic(
-                a.model, data, methods=config.methods, max_rank=config.max_rank, **question(config, a.model)
+            lambda parts: probing.amnesic(
+                a.model, data, methods=config.methods, max_rank=config.max_rank, keep=parts, **question(config, a.model)
             ),
         )
         tell(a, found)

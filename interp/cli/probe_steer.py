@@ -43,10 +43,10 @@ def main(config: Config, console: Console | None = None) -> int:
     config = shortened(config)
     with answering("probe-steer", config, title=title, console=console) as a:
         data = causal_examples(a, config)
-        found = a.step(
+        found = a.step_in_parts(
             "steering",
-            lambda: probing.steer_along(
-                a.model, data, probe=config.probe, strengths=config.strengths, **question(config, a.model)
+            lambda parts: probing.steer_along(
+                a.model, data, probe=config.probe, strengths=config.strengths, keep=parts, **question(config, a.model)
             ),
         )
         tell(a, found)

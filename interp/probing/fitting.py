@@ -21,7 +21,7 @@ from interp.probing.controls import control_labels, shuffled_labels
 from interp.probing.datasets.catalogue import dataset
 from interp.probing.gathering import Kind, Sites, gather, kinds_of, width
 from interp.probing.labelled import LabelledTokens
-from interp.probing.parts import kept, part_of, probe_sites
+from interp.probing.parts import Advance, Keeper, ProbePart, part_of, probe_sites
 from interp.probing.probe_result import Parts, ProbeResult, assembled
 from interp.probing.solving.families import Family
 from interp.probing.splitting import check_classes, check_duplicates, grouped_folds, numbered
@@ -221,7 +221,8 @@ class _Work:
         """Probes of the model, of its embedding, and of its random twin."""
         n_positions, n_rounds = len(self.data.positions), self.plan.design.n_folds + 1
         n_sites = sum(len(kind.sites) for kind in self.kinds)
-        with progress(n_positions * n_rounds * (2 * n_sites + 1), "probing (a layer in a fold)") as self.bar:
+        with progress(n_positions * n_rounds * (2 * n_sites + 1), "probing (a layer in a fold)") as bar:
+            self.keeper = Keeper(self.keep, self.asking, bar)
             embedding = self.part(self.model, "embedding", Kind("embed", (0,), (Site("embed"),)), self.plan.design)
             trained = {kind.name: self.lots(self.model, "model", kind, self.plan.design) for kind in self.kinds}
             task_alone = _first_variant(self.plan.design)
@@ -241,23 +242,16 @@ class _Work:
     def part(self, model: Any, what: str, kind: Kind, design: Design) -> Result:
         """Activations, then probes; or the part as it was stored."""
         name = f"{what}-{kind.name.replace(' ', '-')}-{kind.layers[0]}-{kind.layers[-1]}"
-        settings = self.asking | {"part": what, "kind": kind.name, "layers": list(kind.layers)}
-        n_done, total = 0, (design.n_folds + 1) * len(kind.sites) * len(self.data.positions)
+        which = {"part": what, "kind": kind.name, "layers": list(kind.layers)}
+        steps = (design.n_folds + 1) * len(kind.sites) * len(self.data.positions)
 
-        def advance(n: int) -> None:
-            nonlocal n_done
-            n_done += n
-            self.bar.advance(n)
-
-        def compute() -> Any:
+        def compute(settings: dict[str, Any], advance: Advance) -> ProbePart:
             real = model.built() if isinstance(model, _Twin) else model
             x = gather(real, self.data, kind.sites, self.batch_size).flatten(0, 1)
             found = probe_sites(self.family, x, design, torch.device(embedding_device(real)), advance)
             return part_of(found, design, list(self.data.positions), kind.layers, settings)
 
-        found = kept(self.keep, name, settings, compute)
-        self.bar.resume(total - n_done)
-        return found
+        return self.keeper.part(name, which, steps, compute)
 
 
 class _Twin:

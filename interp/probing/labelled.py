@@ -7,6 +7,7 @@ training and test (its document, its sentence, its noun), and a word type, by wh
 from __future__ import annotations
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -108,6 +109,7 @@ class LabelledTokens:
             "positions": list(self.positions),
             "tokens_sha256": hashlib.sha256(plain.numpy().tobytes()).hexdigest(),
             "examples_sha256": hashlib.sha256(places.numpy().tobytes()).hexdigest(),
+            "groups_sha256": hashlib.sha256(json.dumps([self.groups, self.types]).encode()).hexdigest(),
             "notes": list(self.notes),
             **self.settings,
         }

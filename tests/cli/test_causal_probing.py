@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from interp.cli import main as command_line
 from interp.cli import probe_align
 from interp.cli.causal_probing import given_answers, shortened
 from interp.errors import InputError
+from interp.probing import parts
 from interp.results import load
 from tests.cli.asking import rows_under
 from tests.cli.labelled_texts import save_labelled
@@ -98,6 +100,40 @@ def test_quick_asks_less_of_everything_and_never_more_than_was_asked_for(
     asked = shortened(probe_align.Config(quick=True, epochs=2), pairs=96, epochs=4)
     assert (asked.n, asked.test, asked.random, asked.pairs, asked.epochs) == (600, 48, 10, 96, 2)
     assert shortened(probe_align.Config(), pairs=96) == probe_align.Config()
+
+
+@pytest.mark.parametrize(
+    ("command", "more"),
+    [
+        ("erase", ["--methods", "leace"]),
+        ("steer", ["--strengths", "1"]),
+        ("align", ["--pairs", "24", "--epochs", "1"]),
+    ],
+)
+def test_an_interrupted_command_goes_on_after_its_finished_layers(
+    command: str, more: list[str], llama: str, labels: str, tmp_path: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, made, stop = tmp_path / "runs", [], 2
+    given = ["probe", command, "--model", llama, "--data", labels, "--out", str(out), *QUICK, *ANSWERS, *more]
+    given += ["--layers", "0", "1", "--random", "1"]
+    original = parts._of_numbers
+
+    def interrupted(numbers: Any, settings: Any) -> Any:
+        made.append(settings["layer"])
+        if len(made) == stop:
+            raise KeyboardInterrupt
+        return original(numbers, settings)
+
+    monkeypatch.setattr(parts, "_of_numbers", interrupted)
+    assert command_line.main(given) == 130
+    (folder,) = (out / f"probe-{command}").iterdir()
+    assert len(list((folder / "parts").glob("*/*/result.json"))) == 1
+    stop, n_before = 0, len(made)
+    assert command_line.main(given) == 0
+    assert made[n_before] == 1, "layer 0 was finished"
+    assert [path.name for path in (out / f"probe-{command}").iterdir()] == [folder.name]
+    assert not (folder / "parts").exists()
+    capsys.readouterr()
 
 
 def test_an_erasure_of_nothing_shows_no_number(llama: str, tmp_path: Path, capsys) -> None:

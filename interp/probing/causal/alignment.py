@@ -10,8 +10,9 @@ difference of class means, random subspaces, and a basis trained for answers tha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -23,15 +24,18 @@ from interp.errors import InputError
 from interp.hooks.sites import HEAD_KINDS
 from interp.models import identity
 from interp.probing.causal.alignment_plots import alignment_plots
-from interp.probing.causal.effects import CONTROLS, TEXT_DRAWS, Trials, share_at_least, stacked
+from interp.probing.causal.effects import CONTROLS, RANDOM, TEXT_DRAWS, Trials, share_at_least, stacked
 from interp.probing.causal.preparing import Prepared, Question, prepare
 from interp.probing.causal.stages import Edit
 from interp.probing.causal.subspace_search import Search, partners
 from interp.probing.labelled import LabelledTokens
+from interp.probing.parts import Advance, Keeper
 from interp.results import Axis, Result, Values
 from interp.runs import progress, provenance
 
 LEARNT, MEANS, WHOLE = "learnt", "class means", "whole state"
+MEASURED = ("accuracy", "effect", "kept", "text_kl", "text_loss")
+"""Of every exchange; of random subspaces all but `kept`."""
 MORE_THAN_ALL = 0.1
 """Accuracy by which a subspace must exceed the whole state to be called an illusion."""
 
@@ -62,13 +66,15 @@ def align(
     epochs: int = 8,
     n_random: int = 20,
     arbitrary: bool = True,
+    keep: str | Path | None = None,
     **question: Any,
 ) -> AlignmentResult:
     """Search, layer by layer, a subspace of `rank` dimensions that carries the class for the model's answers.
 
     n_pairs: of training prompts, half of one class and half of different ones. epochs: passes over them. n_random:
     draws of each random control. arbitrary: also train on answers drawn at random for every source, which shows what
-    the search fits without any meaning. question: what `Question` describes. Raises InputError for tasks without
+    the search fits without any meaning. keep: a directory in which every finished layer is stored, and found again by
+    the same question to the same model. question: what `Question` describes. Raises InputError for tasks without
     answers, a rank beyond the width, sites with heads, and what `prepare` refuses.
     """
     started = datetime.now()
@@ -87,9 +93,11 @@ def align(
             "answers=Answers({class: words}), or --answers class=word,word"
         )
     trials = Trials(prepared)
-    values, settings = _aligned(trials, rank, n_pairs, epochs, n_random, arbitrary)
+    search = Search(prepared, n_pairs)
+    settings = {"rank": rank, "n_pairs": len(search.pairs.base), "epochs": epochs, "n_random": n_random}
+    values = _aligned(trials, search, settings, arbitrary, keep)
     notes = [*trials.notes, *_illusions(values, prepared)]
-    settings = prepared.describe() | settings | {"text": trials.text_name, "notes": notes}
+    settings = prepared.describe() | settings | trials.describe() | {"notes": notes}
     made = provenance(model=identity(model), task=prepared.data.describe(), seed=asked.seed, started=started)
     values |= trials.baseline()
     plots = tuple(alignment_plots(trials, values, rank, n_random, min(n_random, TEXT_DRAWS)))
@@ -110,41 +118,58 @@ def _illusions(values: dict[str, Values], prepared: Prepared) -> list[str]:
 
 
 def _aligned(
-    trials: Trials, rank: int, n_pairs: int, epochs: int, n_random: int, arbitrary: bool
-) -> tuple[dict[str, Values], dict[str, Any]]:
-    """Everything that is measured, and the settings."""
-    prepared = trials.prepared
-    search = Search(prepared, n_pairs)
-    nothing = torch.tensor(interchange.arbitrary_targets(search.pairs.source.tolist(), prepared.n_classes, 0).tolist())
-    targets = {"true": search.pairs.target} | ({"arbitrary": nothing} if arbitrary else {})
+    trials: Trials, search: Search, options: dict[str, Any], arbitrary: bool, keep: str | Path | None
+) -> dict[str, Values]:
+    """Everything that is measured; each layer is a part."""
+    prepared, seed = trials.prepared, trials.prepared.question.seed
+    nothing = interchange.arbitrary_targets(search.pairs.source.tolist(), prepared.n_classes, seed)
+    targets = {"true": search.pairs.target} | ({"arbitrary": torch.tensor(nothing.tolist())} if arbitrary else {})
     judge = _Judge(trials)
-    bases, losses, fitted, real, drawn = [], [], [], [], []
-    with progress(len(prepared.layers) * (len(targets) + 1), "searching subspaces") as bar:
-        for layer, site in enumerate(prepared.sites):
-            accuracies = []
-            for name, answers in targets.items():
-                found = search.fit(site, answers, rank, epochs)
-                basis = found.basis.detach().cpu()
-                if name == "true":
-                    bases.append(basis)
-                    losses.append(torch.tensor(found.losses))
-                accuracies.append(search.fitted_accuracy(layer, basis, answers))
-                bar.advance(1)
-            fitted.append(torch.tensor(accuracies))
-            judged = [judge.all_of(layer, step) for step in _subspaces(prepared, layer, bases[-1]).values()]
-            real.append({name: stacked(judged, name) for name in judged[0]})
-            drawn.append(_random(judge, layer, bases[-1], n_random))
-            bar.advance(1)
-    settings = {"rank": rank, "n_pairs": len(search.pairs.base), "epochs": epochs, "n_random": n_random}
+    layers = []
+    steps = len(targets) + 1
+    with progress(len(prepared.layers) * steps, "searching subspaces") as bar:
+        keeper = Keeper(keep, trials.asked("alignment", **options, answers_fitted=list(targets)), bar)
+        for layer, label in enumerate(prepared.layers):
+
+            def compute(advance: Advance, layer: int = layer) -> dict[str, Tensor]:
+                return _at_layer(search, judge, layer, targets, options, advance)
+
+            layers.append(keeper.numbers(f"layer-{label}", {"layer": label}, steps, compute))
     layer_axis = Axis("layer", prepared.layers)
-    values = _collected(trials, real, drawn, layer_axis)
-    values["fitted_accuracy"] = Values(torch.stack(fitted, 1), (Axis("answers", tuple(targets)), layer_axis), "share")
-    directions = Axis("direction", tuple(range(rank)))
+    values = _collected(trials, layers, layer_axis)
+    fitted = stacked(layers, "fitted").T
+    values["fitted_accuracy"] = Values(fitted, (Axis("answers", tuple(targets)), layer_axis), "share")
+    directions = Axis("direction", tuple(range(options["rank"])))
     features = Axis("feature", tuple(range(prepared.x.shape[2])))
-    values["basis"] = Values(torch.stack([basis.T for basis in bases]), (layer_axis, directions, features))
-    epoch = Axis("epoch", tuple(range(1, epochs + 1)))
-    values["training_loss"] = Values(torch.stack(losses), (layer_axis, epoch), "nats")
-    return values, settings
+    values["basis"] = Values(stacked(layers, "basis"), (layer_axis, directions, features))
+    epoch = Axis("epoch", tuple(range(1, options["epochs"] + 1)))
+    values["training_loss"] = Values(stacked(layers, "losses"), (layer_axis, epoch), "nats")
+    return values
+
+
+def _at_layer(
+    search: Search, judge: _Judge, layer: int, targets: dict[str, Tensor], options: dict[str, Any], advance: Advance
+) -> dict[str, Tensor]:
+    """basis [direction, feature], losses [epoch], fitted [targets]; effects [subspace, place]; "random NAME"."""
+    prepared = search.prepared
+    found: dict[str, Tensor] = {}
+    accuracies = []
+    for name, answers in targets.items():
+        result = search.fit(prepared.sites[layer], answers, options["rank"], options["epochs"])
+        basis = result.basis.detach().cpu()
+        if name == "true":
+            found |= {"basis": basis.T, "losses": torch.tensor(result.losses)}
+        accuracies.append(search.fitted_accuracy(layer, basis, answers))
+        advance(1)
+    basis = found["basis"].T
+    judged = [judge.all_of(layer, step) for step in _subspaces(prepared, layer, basis).values()]
+    drawn = _random(judge, layer, basis, options["n_random"])
+    return (
+        found
+        | {"fitted": torch.tensor(accuracies)}
+        | {name: stacked(judged, name) for name in MEASURED}
+        | {RANDOM + name: draws for name, draws in drawn.items()}
+    )
 
 
 def _subspaces(prepared: Prepared, layer: int, basis: Float[Tensor, "feature direction"]) -> dict[str, Interchange]:
@@ -197,7 +222,8 @@ def _random(judge: _Judge, layer: int, basis: Float[Tensor, "feature direction"]
     reference = interchange.SubspaceInterchange(basis)
     found: dict[str, list[list[float]]] = {}
     for draw in range(n_random):
-        drawn = interchange.random_basis(*basis.shape, seed=1 + draw + 1000 * layer)
+        seed = 1 + draw + 1000 * (layer + 1000 * judge.trials.prepared.question.seed)
+        drawn = interchange.random_basis(*basis.shape, seed=seed)
         steps: tuple[Interchange, ...] = (
             interchange.SubspaceInterchange(drawn),
             interchange.NormMatchedPlacebo(reference, drawn),
@@ -206,20 +232,19 @@ def _random(judge: _Judge, layer: int, basis: Float[Tensor, "feature direction"]
             measured = judge.effect(layer, step) | (judge.text(layer, step) if draw < TEXT_DRAWS else {})
             for name, each in measured.items():
                 found.setdefault(name, [[] for _ in CONTROLS])[control].append(float(each.mean()))
-    names = ("accuracy", "effect", "text_kl", "text_loss")
+    names = [name for name in MEASURED if name != "kept"]
     return {name: torch.tensor(found.get(name, [[] for _ in CONTROLS])) for name in names}
 
 
-def _collected(
-    trials: Trials, real: list[dict[str, Tensor]], drawn: list[dict[str, Tensor]], layer: Axis
-) -> dict[str, Values]:
+def _collected(trials: Trials, layers: Sequence[dict[str, Tensor]], layer: Axis) -> dict[str, Values]:
     axes = (Axis("subspace", (LEARNT, MEANS, WHOLE)), layer)
     values: dict[str, Values] = {}
-    for name in real[0]:
-        values |= trials.means(name, stacked(real, name).movedim(1, 0), axes)
+    for name in MEASURED:
+        values |= trials.means(name, stacked(layers, name).movedim(1, 0), axes)
     control = Axis("control", CONTROLS)
-    for name in drawn[0]:
-        values |= trials.drawn(name, stacked(drawn, name).movedim(1, 0), (control, layer))
+    for name in MEASURED:
+        if RANDOM + name in layers[0]:
+            values |= trials.drawn(name, stacked(layers, RANDOM + name).movedim(1, 0), (control, layer))
     learnt = values["effect"].data[0].expand(len(CONTROLS), -1)
     p = share_at_least(learnt, values["random_effect"].data)
     return values | {"p": Values(p, (control, layer), "share")}

@@ -8,9 +8,10 @@ far as the erasure moved it, since directions that carry a property often carry 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from math import nan
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -21,19 +22,32 @@ from interp.errors import InputError
 from interp.models import identity
 from interp.probing.causal.affine import Eraser, as_long_as, random_basis
 from interp.probing.causal.curves import Curve, curve_plot
-from interp.probing.causal.effects import CONTROLS, TEXT_DRAWS, Trials, effect_words, share_at_least, stacked
+from interp.probing.causal.effects import (
+    CONTROLS,
+    RANDOM,
+    TEXT_DRAWS,
+    Trials,
+    effect_words,
+    share_at_least,
+    stacked,
+)
 from interp.probing.causal.erasing import (
+    BEFORE,
     MAX_RANK,
     METHODS,
     ErasureResult,
     accuracy_plot,
     check_methods,
-    erased,
+    check_rank,
+    collected,
+    erased_at,
+    eraser_of,
     nothing_erased,
 )
 from interp.probing.causal.preparing import Question, prepare
 from interp.probing.causal.stages import Edit
 from interp.probing.labelled import LabelledTokens
+from interp.probing.parts import Advance, Keeper
 from interp.results import Axis, Plot, Values, interval_words, range_words
 from interp.runs import progress, provenance
 
@@ -59,6 +73,7 @@ def amnesic(
     methods: Sequence[str] = tuple(METHODS),
     max_rank: int = MAX_RANK,
     n_random: int = 20,
+    keep: str | Path | None = None,
     **question: Any,
 ) -> AmnesicResult:
     """Erase a property at one token of held-out prompts, layer by layer, and measure what becomes of the answers.
@@ -66,7 +81,8 @@ def amnesic(
     methods, max_rank: as in `erase`. n_random: draws of each random control. question: what `Question` describes: site,
     layers, position, answers, n, n_test, text, seed. Erasers learn from two thirds of the groups and are tried on the
     others. Only the state of the examples' token at one layer is changed: what other tokens know stays, and later
-    layers may fetch it again. Raises InputError as `erase` does.
+    layers may fetch it again. keep: a directory in which every finished layer of a method is stored, and found again
+    by the same question to the same model. Raises InputError as `erase` does.
     """
     started = datetime.now()
     asked = Question(**question)
@@ -74,42 +90,71 @@ def amnesic(
     if n_random < 0:
         raise InputError(f"n_random={n_random} is no number of draws; use 0 or more")
     prepared = prepare(model, data, asked)
-    erasers, values, settings = erased(prepared, methods, max_rank)
-    accuracy = accuracy_plot(values, settings, prepared)
+    check_rank(prepared, max_rank)
     trials = Trials(prepared)
-    found = _effects(trials, erasers, n_random)
-    settings |= {"n_random": n_random, "text": trials.text_name, "notes": [*trials.notes, *settings["notes"]]}
+    cells = _cells(trials, methods, max_rank, n_random, keep)
+    values, settings = collected(prepared, methods, max_rank, cells)
+    accuracy = accuracy_plot(values, settings, prepared)
+    found = _effects(trials, methods, cells)
+    settings |= trials.describe() | {"n_random": n_random, "notes": [*trials.notes, *settings["notes"]]}
     values = found | trials.baseline() | values
     made = provenance(model=identity(model), task=prepared.data.describe(), seed=asked.seed, started=started)
     plots = (*_plots(trials, values, methods, n_random), accuracy)
     return AmnesicResult(values=values, settings=settings, provenance=made, plots=plots)
 
 
-def _effects(trials: Trials, erasers: dict[str, list[Eraser]], n_random: int) -> dict[str, Values]:
+def _cells(
+    trials: Trials, methods: Sequence[str], max_rank: int, n_random: int, keep: str | Path | None
+) -> dict[tuple[str, int], dict[str, Tensor]]:
+    """Every method, and "before", at every layer: each a part, computed or found again."""
+    prepared, cells = trials.prepared, {}
+    steps = {BEFORE: 1} | dict.fromkeys(methods, 2 + n_random)
+    with progress(sum(steps.values()) * len(prepared.layers), "amnesic probing") as bar:
+        keeper = Keeper(keep, trials.asked("amnesic", max_rank=max_rank, n_random=n_random), bar)
+        for name, n_steps in steps.items():
+            for layer, label in enumerate(prepared.layers):
+
+                def compute(advance: Advance, name: str = name, layer: int = layer) -> dict[str, Tensor]:
+                    found = erased_at(prepared, name, layer, max_rank)
+                    advance(1)
+                    return (
+                        found if name == BEFORE else found | _tried(trials, layer, eraser_of(found), n_random, advance)
+                    )
+
+                which = {"method": name, "layer": label}
+                cells[name, layer] = keeper.numbers(f"{name}-{label}", which, n_steps, compute)
+    return cells
+
+
+def _tried(
+    trials: Trials, layer: int, eraser: Eraser, n_random: int, advance: Callable[[int], None]
+) -> dict[str, Tensor]:
+    """Effects [place] of an eraser, and "random NAME" [control, draw], means of its random controls."""
+    effects = trials.on_task(layer, eraser_edit(eraser)) | trials.on_text(layer, eraser_edit(eraser))
+    if not eraser.rank:
+        effects = {name: torch.full_like(each, nan) for name, each in effects.items()}
+    advance(1)
+    drawn = _controls(trials, layer, eraser, n_random, advance)
+    return effects | {f"{RANDOM}{name}": draws for name, draws in drawn.items()}
+
+
+def _effects(
+    trials: Trials, methods: Sequence[str], cells: Mapping[tuple[str, int], dict[str, Tensor]]
+) -> dict[str, Values]:
     """Effects of every eraser and of its random controls."""
-    layers = range(len(trials.prepared.layers))
-    cells = [(method, layer) for method in erasers for layer in layers]
-    real, drawn = [], []
-    with progress(len(cells) * (1 + n_random * len(CONTROLS)), "amnesic probing") as bar:
-        for method, layer in cells:
-            eraser = erasers[method][layer]
-            effects = trials.on_task(layer, eraser_edit(eraser)) | trials.on_text(layer, eraser_edit(eraser))
-            real.append(
-                effects if eraser.rank else {name: torch.full_like(each, nan) for name, each in effects.items()}
-            )
-            bar.advance(1)
-            drawn.append(_controls(trials, layer, eraser, n_random, bar.advance))
-    shape = (len(erasers), len(layers))
-    axes = (Axis("method", tuple(erasers)), Axis("layer", trials.prepared.layers))
+    n_layers = len(trials.prepared.layers)
+    rows = [cells[method, layer] for method in methods for layer in range(n_layers)]
+    shape = (len(methods), n_layers)
+    axes = (Axis("method", tuple(methods)), Axis("layer", trials.prepared.layers))
     values: dict[str, Values] = {}
-    for name in real[0]:
-        each = stacked(real, name).unflatten(0, shape)
+    for name in [name for name in ("effect", "kl", "right", "text_kl", "text_loss") if name in rows[0]]:
+        each = stacked(rows, name).unflatten(0, shape)
         values |= trials.means(name, each, axes)
         if name == "effect":
             values |= trials.each_effect(each, axes)
     control = Axis("control", CONTROLS)
-    for name in drawn[0]:
-        draws = stacked(drawn, name).unflatten(0, shape).movedim(2, 0)  # [control, method, layer, draw]
+    for name in ("effect", "text_kl", "text_loss"):
+        draws = stacked(rows, RANDOM + name).unflatten(0, shape).movedim(2, 0)  # [control, method, layer, draw]
         values |= trials.drawn(name, draws, (control, *axes))
     p = share_at_least(values["effect"].data.expand(len(CONTROLS), -1, -1), values["random_effect"].data)
     return values | {"p": Values(p, (control, *axes), "share")}
@@ -128,7 +173,7 @@ def _controls(
     NaN where the eraser takes nothing out, and random subspaces of its rank neither.
     """
     if not eraser.rank:
-        advance(n_random * len(CONTROLS))
+        advance(n_random)
         on_text = torch.full((len(CONTROLS), min(n_random, TEXT_DRAWS)), nan)
         return {"effect": torch.full((len(CONTROLS), n_random), nan), "text_kl": on_text, "text_loss": on_text}
     effects: list[list[Tensor]] = [[] for _ in CONTROLS]
@@ -142,7 +187,7 @@ def _controls(
             if draw < TEXT_DRAWS:
                 for name, each in trials.on_text(layer, edit).items():
                     side[name][control].append(each.mean())
-            advance(1)
+        advance(1)
     return {"effect": _grid(effects)} | {name: _grid(lists) for name, lists in side.items()}
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from interp.models import identity
 from interp.probing.causal.answers import margins
 from interp.probing.causal.preparing import Prepared
 from interp.probing.causal.stages import Edit, Stage
@@ -19,6 +22,8 @@ from interp.results import Axis, Values
 
 CONTROLS = ("same rank", "same rank and size")
 """Random subspaces of as many dimensions: as they are, and made to move each state as far."""
+RANDOM = "random "
+"""Begins the name of what a random control gave, among the tensors of a part."""
 TEXT_DRAWS = 5
 """Draws of a random control that are also tried on unrelated text, which costs more."""
 SHARES = ("right", "turned", "accuracy", "kept")
@@ -125,7 +130,8 @@ class Trials:
         if self.margin is None:
             return [
                 f"the task {task!r} has no answers by which the model says a class: effects are the KL divergence of "
-                "its next-token prediction from the unchanged one, which says that something changed, not what"
+                "its next-token prediction from the unchanged one, which says that something changed, not what",
+                *last_block_words(self.last_block),
             ]
         share = float((self.margin > 0).float().mean())
         found = [*self.prepared.data.notes]
@@ -134,7 +140,36 @@ class Trials:
                 f"the unchanged model prefers the right answer for {share:.0%} of the examples: it does not have this "
                 "behaviour, and no change of its answers can show that it uses the property"
             )
-        return found
+        return found + last_block_words(self.last_block)
+
+    @property
+    def last_block(self) -> dict[str, Any] | None:
+        """The model's last block where its output is changed, and whether the prediction is read at the same token."""
+        last, asked = int(self.prepared.model.cfg.n_layers) - 1, self.prepared.question
+        if asked.site != "resid_post" or last not in self.prepared.layers:
+            return None
+        return {"layer": last, "read_there": bool((self.task.places.read == self.task.places.at).any())}
+
+    def describe(self) -> dict[str, Any]:
+        """Settings that every result states beside those of `Prepared`."""
+        return {"text": self.text_name, "last_block": self.last_block}
+
+    def asked(self, test: str, **own: Any) -> dict[str, Any]:
+        """Everything that decides the numbers of a part of a test; own: the test's options."""
+        answers, places = self.prepared.answers, self.text.places
+        text = hashlib.sha256()
+        for name, tensor in sorted(vars(places).items()):
+            text.update(f"{name} {tuple(tensor.shape)}".encode() + tensor.cpu().contiguous().numpy().tobytes())
+        return {
+            "test": test,
+            "model": identity(self.prepared.model),
+            "data": self.prepared.data.describe(),
+            **self.prepared.describe(),
+            "answer_tokens": None if answers is None else [answers.columns.tolist(), answers.classes.tolist()],
+            "text_sha256": text.hexdigest(),
+            "batch_size": self.prepared.question.batch_size,
+            **own,
+        }
 
     def baseline(self) -> dict[str, Values]:
         """The unchanged model: share of right answers and mean margin, where there are answers."""
@@ -151,6 +186,23 @@ class Trials:
 def lacks_behaviour(right: float, n_classes: int) -> bool:
     """Whether the unchanged model's share of right answers is about what guessing between two classes gives."""
     return n_classes == 2 and right < HALF + 0.1
+
+
+def last_block_words(last_block: Mapping[str, Any] | None) -> list[str]:
+    """What a change of the last block's output means, which no block computes with any more; nothing where it is left.
+
+    last_block: see `Trials.last_block`.
+    """
+    if last_block is None:
+        return []
+    after = (
+        "whose output goes straight to the prediction: a change there changes the answer itself, and does not show "
+        "that the model computes with the property"
+        if last_block["read_there"]
+        else "whose output does not reach other tokens, and the prediction is read at a later one: a change there has "
+        "no effect, whatever the model uses"
+    )
+    return [f"layer {last_block['layer']} is the last block, {after}"]
 
 
 def with_intervals(

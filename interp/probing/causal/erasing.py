@@ -85,7 +85,15 @@ def erase(
     asked = Question(**question)
     check_methods(methods)
     prepared = prepare(model, data, asked)
-    values, settings = erased(prepared, methods, max_rank)[1:]
+    check_rank(prepared, max_rank)
+    cells = {}
+    names = (BEFORE, *methods)
+    with progress(len(names) * len(prepared.layers), "erasing (a method at a layer)") as bar:
+        for name in names:
+            for layer in range(len(prepared.layers)):
+                cells[name, layer] = erased_at(prepared, name, layer, max_rank)
+                bar.advance(1)
+    values, settings = collected(prepared, methods, max_rank, cells)
     task = prepared.data.describe()
     plots = (accuracy_plot(values, settings, prepared),)
     made = provenance(model=identity(model), task=task, seed=asked.seed, started=started)
@@ -101,33 +109,58 @@ def check_methods(methods: Sequence[str]) -> None:
             raise unknown("method", method, METHODS)
 
 
-def erased(
-    prepared: Prepared, methods: Sequence[str], max_rank: int
-) -> tuple[dict[str, list[Eraser]], dict[str, Values], dict[str, Any]]:
-    """Erasers by method, one a layer; what is left; and the settings."""
+def check_rank(prepared: Prepared, max_rank: int) -> None:
+    """Refuse to take out more directions than there are."""
     width = prepared.x.shape[2]
     if not 1 <= max_rank <= width:
         raise InputError(
             f"max_rank={max_rank} does not fit: activations here have {width} dimensions; use 1 to {width}"
         )
-    with progress(len(methods) + 2, "erasing") as bar:
-        erasers = {}
-        for method in methods:
-            erasers[method] = fit_erasers(prepared, method, max_rank)
-            bar.advance(1)
-        values = _sizes(prepared, erasers) | _maps(prepared, erasers)
-        for probe in PROBES:
-            values |= _accuracies(prepared, erasers, probe)
-            bar.advance(1)
-    for end in ("", "_low", "_high"):
-        parts = [values.pop(f"accuracy {name}{end}") for name in PROBES]
-        axes = (parts[0].axes[0], Axis("probe", tuple(PROBES.values())), parts[0].axes[1])
-        values[f"accuracy{end}"] = Values(torch.stack([part.data for part in parts], 1), axes, "share")
+
+
+def erased_at(prepared: Prepared, name: str, layer: int, max_rank: int) -> dict[str, Tensor]:
+    """One layer (its index) by one method, or "before": the eraser, and what probes learn anew; see `collected`.
+
+    Layers and methods know nothing of each other, so that any of them may be computed again alone.
+    """
+    x = prepared.x[layer]
+    found: dict[str, Tensor] = {}
+    if name != BEFORE:
+        eraser = fit_eraser(prepared, name, layer, max_rank)
+        held_out = x[~prepared.fitted]
+        moved = eraser.taken(held_out).norm(dim=1).mean() / (held_out - eraser.mean).norm(dim=1).mean()
+        found = {"read": eraser.read, "write": eraser.write, "mean": eraser.mean, "moved": moved[None]}
+        x = eraser(x)
+    seed = prepared.question.seed
+    for probe in PROBES:
+        right = retrained(
+            x[None], prepared.data.labels, prepared.groups, prepared.fitted, prepared.n_classes, probe, seed
+        )
+        found[f"right {probe}"] = right[0].to(torch.uint8)
+    return found
+
+
+def eraser_of(found: Mapping[str, Tensor]) -> Eraser:
+    """The eraser out of what `erased_at` gave."""
+    return Eraser(found["read"], found["write"], found["mean"])
+
+
+def collected(
+    prepared: Prepared, methods: Sequence[str], max_rank: int, cells: Mapping[tuple[str, int], Mapping[str, Tensor]]
+) -> tuple[dict[str, Values], dict[str, Any]]:
+    """What is left, and the settings, out of what `erased_at` gave for "before" and every method at every layer."""
+    layers = range(len(prepared.layers))
+    by_method = {method: [cells[method, layer] for layer in layers] for method in methods}
+    values = _accuracies(prepared, [[cells[name, layer] for layer in layers] for name in (BEFORE, *methods)], methods)
+    axes = (Axis("method", tuple(methods)), Axis("layer", prepared.layers))
+    rank = torch.tensor([[one["read"].shape[1] for one in row] for row in by_method.values()])
+    moved = torch.stack([torch.cat([one["moved"] for one in row]) for row in by_method.values()])
+    values |= {"rank": Values(rank, axes, "directions"), "moved": Values(moved, axes, "share")}
+    values |= _maps(prepared, by_method)
     held_out = prepared.data.labels[~prepared.fitted].bincount()
     values["majority_accuracy"] = Values(held_out.max() / held_out.sum(), (), "share")
-    first = {"accuracy": values.pop("accuracy")}
     settings = {**prepared.describe(), "methods": list(methods), "max_rank": max_rank}
-    return erasers, first | values, settings | {"notes": nothing_erased(values, methods)}
+    return values, settings | {"notes": nothing_erased(values, methods)}
 
 
 def nothing_erased(values: Mapping[str, Values], methods: Sequence[str]) -> list[str]:
@@ -142,58 +175,42 @@ def nothing_erased(values: Mapping[str, Values], methods: Sequence[str]) -> list
     return found
 
 
-def fit_erasers(prepared: Prepared, method: str, max_rank: int) -> list[Eraser]:
-    """One eraser a layer, learnt from the fitted examples."""
-    x, labels = prepared.x[:, prepared.fitted], prepared.data.labels[prepared.fitted]
+def fit_eraser(prepared: Prepared, method: str, layer: int, max_rank: int) -> Eraser:
+    """The eraser of a layer, learnt from the fitted examples."""
+    x, labels = prepared.x[layer, prepared.fitted], prepared.data.labels[prepared.fitted]
     if method == "leace":
-        return [fit_leace(rows, labels, prepared.n_classes) for rows in x]
+        return fit_leace(x, labels, prepared.n_classes)
     groups = numbered(prepared.groups[prepared.fitted].tolist())
     watched = grouped_folds(labels, groups, 4, prepared.question.seed) == 0
-    return fit_nullspaces(x, labels, ~watched, prepared.n_classes, max_rank)
+    return fit_nullspaces(x[None], labels, ~watched, prepared.n_classes, max_rank)[0]
 
 
-def _sizes(prepared: Prepared, erasers: dict[str, list[Eraser]]) -> dict[str, Values]:
-    axes = (Axis("method", tuple(erasers)), Axis("layer", prepared.layers))
-    rank = torch.tensor([[one.rank for one in by_layer] for by_layer in erasers.values()])
-    held_out = prepared.x[:, ~prepared.fitted]
-    moved = [
-        [one.taken(x).norm(dim=1).mean() / (x - one.mean).norm(dim=1).mean() for one, x in zip(by_layer, held_out)]
-        for by_layer in erasers.values()
-    ]
-    return {"rank": Values(rank, axes, "directions"), "moved": Values(torch.tensor(moved), axes, "share")}
-
-
-def _maps(prepared: Prepared, erasers: dict[str, list[Eraser]]) -> dict[str, Values]:
+def _maps(prepared: Prepared, by_method: Mapping[str, Sequence[Mapping[str, Tensor]]]) -> dict[str, Values]:
     layer = Axis("layer", prepared.layers)
     feature = Axis("feature", tuple(range(prepared.x.shape[2])))
     found = {}
-    for method, by_layer in erasers.items():
-        longest = max(1, *(one.rank for one in by_layer))
+    for method, by_layer in by_method.items():
+        longest = max(1, *(one["read"].shape[1] for one in by_layer))
         axes = (layer, Axis("direction", tuple(range(longest))), feature)
         for what in ("read", "write"):
-            rows = [one.read.T if what == "read" else one.write for one in by_layer]
+            rows = [one["read"].T if what == "read" else one["write"] for one in by_layer]
             padded = [torch.cat([part, part.new_zeros(longest - len(part), part.shape[1])]) for part in rows]
             found[f"{what} {method}"] = Values(torch.stack(padded), axes)
-        found["mean"] = Values(torch.stack([one.mean for one in by_layer]), (layer, feature))
+        found["mean"] = Values(torch.stack([one["mean"] for one in by_layer]), (layer, feature))
     return found
 
 
-def _accuracies(prepared: Prepared, erasers: dict[str, list[Eraser]], probe: str) -> dict[str, Values]:
-    """Accuracy [erased, layer] of one kind of probe, learnt before and after each method."""
-    found = [prepared.x]
-    found += [torch.stack([one(x) for one, x in zip(by_layer, prepared.x)]) for by_layer in erasers.values()]
-    right = retrained(
-        torch.cat(found),
-        prepared.data.labels,
-        prepared.groups,
-        prepared.fitted,
-        prepared.n_classes,
-        probe,
-        prepared.question.seed,
+def _accuracies(
+    prepared: Prepared, rows: Sequence[Sequence[Mapping[str, Tensor]]], methods: Sequence[str]
+) -> dict[str, Values]:
+    """Accuracy [erased, probe, layer] of probes learnt before and after each method."""
+    right = torch.stack(
+        [torch.stack([torch.stack([one[f"right {probe}"] for one in row]) for probe in PROBES]) for row in rows]
     )
     groups = numbered(prepared.groups[~prepared.fitted].tolist())
-    axes = (Axis("erased", (BEFORE, *erasers)), Axis("layer", prepared.layers))
-    return with_intervals(f"accuracy {probe}", right.float().unflatten(0, (len(found), -1)), groups, axes, "share")
+    probes = Axis("probe", tuple(PROBES.values()))
+    axes = (Axis("erased", (BEFORE, *methods)), probes, Axis("layer", prepared.layers))
+    return with_intervals("accuracy", right.float(), groups, axes, "share")
 
 
 def accuracy_plot(values: dict[str, Values], settings: dict[str, Any], prepared: Prepared) -> Plot:

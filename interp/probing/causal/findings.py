@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from interp.probing.causal.effects import CONTROLS, lacks_behaviour
+from interp.probing.causal.effects import CONTROLS, lacks_behaviour, last_block_words
 from interp.probing.causal.erasing import METHODS, NOTHING
 from interp.probing.causal.steering_plots import nearest_strength
 from interp.results import Result
@@ -36,7 +36,7 @@ def _erasure(found: Result, method: str) -> str:
         f"Erasing {_task(found)} by {METHODS[method]} at layer {layer} {what}"
         f"{_beside(found, 'effect', layer, control=AS_FAR, method=method)}."
         f"{_elsewhere(effects, layer)}{_above(found, control=AS_FAR, method=method)}"
-        f"{_on_text(found, layer, control=AS_FAR, method=method)}{_without_behaviour(found)}"
+        f"{_on_text(found, layer, control=AS_FAR, method=method)}{_at_the_end(found, layer)}{_without_behaviour(found)}"
     )
 
 
@@ -59,7 +59,7 @@ def steering_findings(found: Result) -> list[str]:
         f"Moving states at layer {layer} towards the other class of {_task(found)}, by {times}the distance between the "
         f"class means, {what}{_beside(found, 'effect', layer, strength=strength)}."
         f"{_elsewhere(effects, layer)}{_above(found, strength=strength)}{_on_text(found, layer, strength=strength)}"
-        f"{_without_behaviour(found)}"
+        f"{_at_the_end(found, layer)}{_without_behaviour(found)}"
     ]
 
 
@@ -89,6 +89,7 @@ def alignment_findings(found: Result) -> list[str]:
         f"pairs ({', '.join(beside)}); between prompts of one class it leaves {_percent(kept)} of the answers right."
         + ("" if second is None else f" At the other layers it is at most {_percent(others[second])} (layer {second}).")
         + f"{anything} Unrelated text pays {_number(_at(found, 'text_kl', layer, subspace=learnt))} nats of KL."
+        + _at_the_end(found, layer)
         + _without_behaviour(found)
     ]
 
@@ -154,6 +155,12 @@ def _on_text(found: Result, layer: int, **where: Any) -> str:
     draws = found.values["random_text_kl"].sel(layer=layer, **where).data
     beside = f" (random directions {_number(float(draws.mean()))})" if len(draws) else ""
     return f" Unrelated text pays {_number(_at(found, 'text_kl', layer, **real))} nats of KL{beside}."
+
+
+def _at_the_end(found: Result, layer: int) -> str:
+    """Said where the layer of most effect is the last block's output."""
+    last = found.settings.get("last_block")
+    return "".join(f" But {words}." for words in last_block_words(last)) if last and last["layer"] == layer else ""
 
 
 def _without_behaviour(found: Result) -> str:

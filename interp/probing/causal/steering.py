@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -22,11 +23,12 @@ from interp.hooks.selecting import Positions
 from interp.hooks.sites import Site
 from interp.models import identity
 from interp.probing.causal.affine import random_basis
-from interp.probing.causal.effects import TEXT_DRAWS, Trials, share_at_least, stacked
+from interp.probing.causal.effects import RANDOM, TEXT_DRAWS, Trials, share_at_least, stacked
 from interp.probing.causal.preparing import Prepared, Question, prepare
 from interp.probing.causal.stages import Edit
 from interp.probing.causal.steering_plots import steering_plots
 from interp.probing.labelled import LabelledTokens
+from interp.probing.parts import Advance, Keeper
 from interp.probing.solving.closed_forms import fit_mean_difference
 from interp.probing.solving.decorrelating import decorrelate
 from interp.probing.solving.families import Family
@@ -66,13 +68,15 @@ def steer_along(
     probe: str = "mean_difference",
     strengths: Sequence[float | int] = STRENGTHS,
     n_random: int = 20,
+    keep: str | Path | None = None,
     **question: Any,
 ) -> SteeringResult:
     """Move the states of held-out examples along a probe's direction towards the other class; measure their answers.
 
     probe: "mean_difference" or "logistic", learnt from two thirds of the groups. strengths: in distances between the
     class means; negative ones move away from the other class. n_random: draws of random directions, each state moved as
-    far. question: what `Question` describes. On unrelated text every other token is moved towards each class. Raises
+    far. keep: a directory in which every finished layer is stored, and found again by the same question to the same
+    model. question: what `Question` describes. On unrelated text every other token is moved towards each class. Raises
     InputError for more than two classes, no strengths, and what `prepare` refuses.
     """
     started = datetime.now()
@@ -89,17 +93,9 @@ def steer_along(
         )
     directions = directions_of(prepared, probe)
     trials = Trials(prepared)
-    values = (
-        _steered(trials, directions, tuple(sorted(float(strength) for strength in strengths)), n_random)
-        | trials.baseline()
-    )
-    settings = prepared.describe() | {
-        "probe": probe,
-        "strengths": sorted(float(strength) for strength in strengths),
-        "n_random": n_random,
-        "text": trials.text_name,
-        "notes": trials.notes,
-    }
+    options = {"probe": probe, "strengths": sorted(float(strength) for strength in strengths), "n_random": n_random}
+    values = _steered(trials, directions, options, keep) | trials.baseline()
+    settings = prepared.describe() | options | trials.describe() | {"notes": trials.notes}
     made = provenance(model=identity(model), task=prepared.data.describe(), seed=asked.seed, started=started)
     plots = tuple(steering_plots(trials, values, probe, n_random, TEXT_DRAWS))
     return SteeringResult(values=values, settings=settings, provenance=made, plots=plots)
@@ -121,37 +117,55 @@ def directions_of(prepared: Prepared, probe: str) -> Float[Tensor, "layer featur
 
 
 def _steered(
-    trials: Trials, directions: Float[Tensor, "layer feature"], strengths: tuple[float, ...], n_random: int
+    trials: Trials, directions: Float[Tensor, "layer feature"], options: dict[str, Any], keep: str | Path | None
 ) -> dict[str, Values]:
-    """Effects of every strength at every layer, along the direction and along random ones."""
-    prepared = trials.prepared
+    """Effects of every strength at every layer, along the direction and along random ones; each layer is a part."""
+    prepared, strengths = trials.prepared, options["strengths"]
     x, labels = prepared.x[:, prepared.fitted], prepared.data.labels[prepared.fitted]
     along = torch.einsum("lnd,ld->ln", x, directions)
     distance = along[:, labels == 1].mean(1) - along[:, labels == 0].mean(1)
-    layers = range(len(prepared.layers))
-    real, drawn = [], []
-    with progress(len(layers) * len(strengths) * (1 + n_random), "steering") as bar:
-        for layer in layers:
-            random = [random_basis(x.shape[2], 1, 1 + draw + 1000 * layer)[:, 0] for draw in range(n_random)]
-            for strength in strengths:
-                length = strength * float(distance[layer])
-                real.append(_tried(trials, layer, length * directions[layer]))
-                bar.advance(1)
-                drawn.append(_tried_at_random(trials, layer, [length * u for u in random]))
-                bar.advance(n_random)
-    shape = (len(layers), len(strengths))
+    steps = len(strengths) * (1 + options["n_random"])
+    layers = []
+    with progress(len(prepared.layers) * steps, "steering") as bar:
+        keeper = Keeper(keep, trials.asked("steering", **options), bar)
+        for layer, label in enumerate(prepared.layers):
+
+            def compute(advance: Advance, layer: int = layer) -> dict[str, Tensor]:
+                lengths = [strength * float(distance[layer]) for strength in strengths]
+                return _tried(trials, layer, directions[layer], lengths, options["n_random"], advance)
+
+            layers.append(keeper.numbers(f"layer-{label}", {"layer": label}, steps, compute))
     layer_axis = Axis("layer", prepared.layers)
-    axes = (layer_axis, Axis("strength", tuple(f"{strength:g}" for strength in strengths)))
-    values = _collected(trials, real, drawn, shape, axes)
+    values = _collected(trials, layers, (layer_axis, Axis("strength", tuple(f"{one:g}" for one in strengths))))
     values["direction"] = Values(directions, (layer_axis, Axis("feature", tuple(range(x.shape[2])))))
     values["distance"] = Values(distance, (layer_axis,))
     values["share_of_norm"] = Values(distance / x.norm(dim=2).mean(1), (layer_axis,), "share")
     return values
 
 
-def _tried(trials: Trials, layer: int, move: Float[Tensor, " feature"]) -> dict[str, Tensor]:
-    """Every quantity of one move."""
-    return trials.on_task(layer, _across(trials, move)) | trials.on_text(layer, _either_way(trials, move))
+def _tried(
+    trials: Trials,
+    layer: int,
+    direction: Float[Tensor, " feature"],
+    lengths: Sequence[float],
+    n_random: int,
+    advance: Advance,
+) -> dict[str, Tensor]:
+    """Effects [strength, place] of moves, and "random NAME" [strength, draw], means of moves as long at random."""
+    seeds = [1 + draw + 1000 * (layer + 1000 * trials.prepared.question.seed) for draw in range(n_random)]
+    random = [random_basis(trials.prepared.x.shape[2], 1, seed)[:, 0] for seed in seeds]
+    real, drawn = [], []
+    for length in lengths:
+        move = length * direction
+        real.append(trials.on_task(layer, _across(trials, move)) | trials.on_text(layer, _either_way(trials, move)))
+        advance(1)
+        drawn.append(_tried_at_random(trials, layer, [length * u for u in random]))
+        advance(n_random)
+    found = {name: stacked(real, name) for name in real[0]}
+    for name in ("effect", "text_kl", "text_loss"):
+        means = [[float(one[name].mean()) for one in draws if name in one] for draws in drawn]
+        found[RANDOM + name] = torch.tensor(means).reshape(len(lengths), -1)
+    return found
 
 
 def _tried_at_random(trials: Trials, layer: int, moves: Sequence[Float[Tensor, " feature"]]) -> list[dict[str, Tensor]]:
@@ -177,21 +191,14 @@ def _moved(move: Float[Tensor, " feature"], signs: Float[Tensor, " place"]) -> E
     return lambda states, rows: states + signs[rows].to(states)[:, None] * move.to(states)
 
 
-def _collected(
-    trials: Trials,
-    real: list[dict[str, Tensor]],
-    drawn: list[list[dict[str, Tensor]]],
-    shape: tuple[int, int],
-    axes: tuple[Axis, ...],
-) -> dict[str, Values]:
+def _collected(trials: Trials, layers: Sequence[dict[str, Tensor]], axes: tuple[Axis, ...]) -> dict[str, Values]:
     values: dict[str, Values] = {}
-    for name in real[0]:
-        each = stacked(real, name).unflatten(0, shape)
+    for name in [name for name in layers[0] if not name.startswith(RANDOM)]:
+        each = stacked(layers, name)
         values |= trials.means("turned", 1 - each, axes) if name == "right" else trials.means(name, each, axes)
         if name == "effect":
             values |= trials.each_effect(each, axes)
     for name in ("effect", "text_kl", "text_loss"):
-        means = [[float(one[name].mean()) for one in draws if name in one] for draws in drawn]
-        values |= trials.drawn(name, torch.tensor(means).reshape(*shape, -1), axes)
+        values |= trials.drawn(name, stacked(layers, RANDOM + name), axes)
     p = share_at_least(values["effect"].data, values["random_effect"].data)
     return values | {"p": Values(p, axes, "share")}

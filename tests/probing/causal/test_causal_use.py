@@ -13,6 +13,7 @@ import torch
 import interp
 from interp import results
 from interp.errors import InputError
+from interp.hooks.prompts import prompt_tokens
 from interp.probing import Answers, align, amnesic, erase, labelled_tokens, steer_along
 from interp.probing.causal.alignment import LEARNT, MEANS, WHOLE
 from interp.probing.causal.curves import Curve, curve_plot
@@ -124,6 +125,32 @@ def test_a_finding_says_where_the_model_only_guesses(used: Any) -> None:
     right = replace(used.values["unchanged_right"], data=torch.tensor(0.5))
     guessing = replace(used, values=used.values | {"unchanged_right": right})
     assert "right in 50 % only: it does not have this behaviour" in erasure_findings(guessing)[0]
+
+
+def test_the_last_block_is_called_what_it_is(used: Any) -> None:
+    says = "layer 1 is the last block, whose output goes straight to the prediction"
+    assert [note for note in used.settings["notes"] if note.startswith(says)]
+    assert all(f" But {says}" in told for told in erasure_findings(used))
+    quick = {"answers": ANSWERS, "n_test": 20, "n_random": 1}
+    steered = steer_along(model(), examples("used"), layers=[0, 1], strengths=[1], **quick)
+    assert [note for note in steered.settings["notes"] if note.startswith(says)]
+    nearer = replace(steered.values["effect"], data=steered.values["effect"].data + torch.tensor([[1.0], [0.0]]))
+    at_zero = replace(steered, values=steered.values | {"effect": nearer})
+    assert "Moving states at layer 0" in steering_findings(at_zero)[0]
+    assert "last block" not in steering_findings(at_zero)[0]
+    exchanged = align(model(), examples("used"), n_pairs=24, epochs=1, arbitrary=False, **quick, layers=[1])
+    assert f" But {says}" in alignment_findings(exchanged)[0]
+    for asked in ({"layers": [0]}, {"layers": [1], "site": "attn_out"}):
+        found = steer_along(model(), examples("used"), strengths=[1], **quick, **asked)
+        assert not any("last block" in told for told in (*found.settings["notes"], *steering_findings(found)))
+
+
+def test_the_last_block_at_an_earlier_token_than_the_one_read_has_no_effect_and_the_result_says_so() -> None:
+    data = examples("used")
+    longer = replace(data, tokens=prompt_tokens(torch.cat([data.tokens, data.tokens[:, :1]], dim=1)))
+    found = steer_along(model(), longer, strengths=[1], n_random=1, layers=[1], n_test=20, answers=ANSWERS)
+    assert one(found, "effect", strength="1") == 0
+    assert any("a change there has no effect, whatever the model uses" in note for note in found.settings["notes"])
 
 
 def test_a_layer_that_dwarfs_the_others_gets_a_scale_of_roots_which_is_said() -> None:
