@@ -8,8 +8,10 @@ from typing import Any, TypeVar
 
 from interp.cli.answering import Answer, Maybe, Options, Several
 from interp.cli.labelling import chosen_examples
+from interp.cli.texts import check_reads_text
 from interp.errors import InputError
 from interp.probing import Answers, LabelledTokens
+from interp.probing.causal.places import ENGLISH, RANDOM
 from interp.probing.causal.preparing import spread
 from interp.results import Result
 from interp.viz.theme import interval, number
@@ -78,7 +80,14 @@ def causal_examples(answer: Answer, config: CausalOptions) -> LabelledTokens:
 
 
 def question(config: CausalOptions, model: Any) -> dict[str, Any]:
-    """The keyword arguments of `probing.amnesic` and its siblings that options decide."""
+    """The keyword arguments of `probing.amnesic` and its siblings that options decide.
+
+    Raises InputError for answers and a text of one's own where the model has no tokenizer.
+    """
+    if config.answers:
+        check_reads_text(model, "leave --answers out, and effects are measured as KL divergence")
+    if config.text not in (ENGLISH, RANDOM):
+        check_reads_text(model, f"use --text {RANDOM}")
     few = tuple(spread(int(model.cfg.n_layers))[1::2]) if config.quick else None
     return {
         "site": config.site,

@@ -6,7 +6,11 @@ from collections.abc import Sequence
 
 from interp import probing
 from interp.cli.answering import Answer
+from interp.cli.texts import check_reads_text
 from interp.probing import LabelledTokens
+
+WITHOUT_TEXT = ("position",)
+"""Tasks that are made of random tokens where the model has no tokenizer."""
 
 
 def chosen_examples(
@@ -22,8 +26,13 @@ def chosen_examples(
 ) -> LabelledTokens:
     """The examples of a task, or all of the file `data`, of some classes only; says how many there are.
 
-    drop_duplicates: leave out examples whose tokens up to their position occurred before.
+    drop_duplicates: leave out examples whose tokens up to their position occurred before. Raises InputError for text
+    where the model has no tokenizer.
     """
+    if data or (task in probing.DATASETS and task not in WITHOUT_TEXT):
+        check_reads_text(answer.model, f"--task {WITHOUT_TEXT[0]} needs none, and --model smollm2-135m has one")
+    if bos:
+        check_reads_text(answer.model, "it has no BOS token either: leave --bos out")
     if data:
         found = probing.from_jsonl(answer.model, data, prepend_bos=bos)
     else:

@@ -7,6 +7,7 @@ from typing import Any
 
 from interp.cli.answering import Answer, Maybe
 from interp.cli.fitting import fitting_places
+from interp.cli.texts import check_reads_text
 from interp.errors import InputError
 from interp.hooks.prompts import PromptTokens
 from interp.tasks.english_texts import english_documents, passage_tokens
@@ -51,8 +52,7 @@ def long_prompts(answer: Answer, text: str, n: int, n_tokens: int, seed: int, bo
     if text == ENGLISH:
         answer.say(f"{n} passages out of presidents' messages, {n_tokens} tokens each")
         return passage_tokens(model, n, n_tokens, seed=seed, prepend_bos=bos)
-    if model.tokenizer is None:
-        raise InputError(f"{model.cfg.model_name} has no tokenizer, so it reads no text; use --text {RANDOM}")
+    check_reads_text(model, f"use --text {RANDOM}")
     found = min(n, sum(1 for _ in english_documents(text)))
     answer.say(f"{found} passages out of {text}, {n_tokens} tokens each")
     return passage_tokens(model, found, n_tokens, seed=seed, prepend_bos=bos, source=text)

@@ -31,11 +31,14 @@ def read_prompt(model: Any, given: str, ids: bool) -> str | Tensor:
     text = read_text(given)
     if ids:
         return torch.tensor([_as_id(item) for item in text.replace(",", " ").split()], dtype=torch.int64)
-    if model.tokenizer is None:
-        raise InputError(
-            f"{model.cfg.model_name} has no tokenizer, so it reads no text; give token ids, as in --ids '0 5 3 5'"
-        )
+    check_reads_text(model, "give token ids, as in --ids '0 5 3 5'")
     return text
+
+
+def check_reads_text(model: Any, instead: str) -> None:
+    """Refuse a text where the model has no tokenizer. instead: what a person can give or use."""
+    if model.tokenizer is None:
+        raise InputError(f"{model.cfg.model_name} has no tokenizer, so it reads no text; {instead}")
 
 
 def read_token(given: str | None, ids: bool) -> str | int | None:

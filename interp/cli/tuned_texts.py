@@ -13,6 +13,7 @@ from interp import lens
 from interp.cli.answering import Answer
 from interp.cli.fitting import context_of
 from interp.cli.passages import ENGLISH, RANDOM
+from interp.cli.texts import check_reads_text
 from interp.errors import InputError
 from interp.lens import TunedLens, TunedLensEvaluation
 from interp.lens.tuned_texts import as_contexts
@@ -63,8 +64,7 @@ def training_texts(model: Any, text: str, *, held_out: bool) -> list[tuple[str, 
 
     A single .txt file is cut at its blank lines, each paragraph a document, since a split of one document is none.
     """
-    if model.tokenizer is None:
-        raise InputError(f"{model.cfg.model_name} has no tokenizer, so it reads no text; use --text {RANDOM}")
+    check_reads_text(model, f"use --text {RANDOM}")
     documents = english_documents(None if text == ENGLISH else text)
     if text.endswith(".txt"):
         documents = iter(_halves(*next(documents)))

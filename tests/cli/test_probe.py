@@ -112,3 +112,27 @@ def test_mistakes_are_one_sentence(llama: str, options: list[str], message: str,
     assert message in error
     assert "Traceback" not in error
     assert not list(tmp_path.rglob("config.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "instead"),
+    [
+        (["probe"], ["--data", "LABELS"], "--task position needs none, and --model smollm2-135m has one"),
+        (["probe"], ["--task", "number"], "--task position needs none"),
+        (["probe"], ["--task", "next_token"], "--task position needs none"),
+        (["probe"], ["--task", "position", "--bos"], "leave --bos out"),
+        (["probe", "steer"], ["--data", "LABELS"], "--task position needs none"),
+        (["probe", "erase"], ["--task", "position", "--answers", "a=b"], "leave --answers out"),
+        (["probe", "erase"], ["--task", "position", "--text", "my.txt"], "use --text random"),
+    ],
+)
+def test_text_for_a_model_without_tokenizer_is_refused_with_what_a_command_can_take(
+    command: list[str], options: list[str], instead: str, labels: str, tmp_path: Path, capsys
+) -> None:
+    given = [labels if option == "LABELS" else option for option in options]
+    asked = [*command, "--model", "toy/induction", "--out", str(tmp_path / "runs"), "--n", "60", *given]
+    assert command_line.main(asked) == 2
+    error = capsys.readouterr().err
+    assert "toy/induction has no tokenizer, so it reads no text; " in error.replace("\n", " ")
+    assert instead in error
+    assert "token tensors" not in error
