@@ -139,7 +139,10 @@ def _tables(found: Any) -> list[tuple[str, Any]]:
     if found.kind == "composition_graph":
         return [("Pairs of heads that pass each test.", found.counts()), ("The strongest edges.", found.edges(20))]
     if found.kind == "virtual_weights":
-        return [(f"The largest entries over all pairs of words, the extremes only. {found.verdict()}", found.pairs())]
+        return [
+            (f"Beside random turns of what the first head writes. {found.verdict()}", found.beside_turns()),
+            ("The largest entries over all pairs of words, the extremes only.", found.pairs()),
+        ]
     if found.kind == "weights_in_context":
         return [
             ("Singular directions, largest first, that carry half and 90 %.", found.summary()),

@@ -84,9 +84,10 @@ def _place(found: VirtualWeights) -> str:
 
 def _tell(answer: Answer, found: VirtualWeights) -> None:
     score, controls = float(found.values["score"].data), found.values["control_score"].data
+    answer.show(found.beside_turns(), f"beside {len(controls)} random turns of what {found.settings['source']} writes")
     answer.conclude(
         f"Composition score {score:.3g}; turned at random {float(controls.mean()):.3g}, at most "
         f"{float(controls.max()):.3g} in {len(controls)} turns.",
         found.verdict(),
     )
-    answer.say("like-with-like: strong from half of the words on; weak: fewer, but more than by chance")
+    answer.say("like-with-like: strong from half of the words on; weak: fewer, but more than in 95 % of the turns")

@@ -58,6 +58,9 @@ def test_virtual_weights_match_words_with_themselves(ask: Ask, tmp_path: Path) -
     out = ask("weights virtual", "0.0", "1.0", "--n", 2, "--words", 1, "--pairs", 3)
     assert "strong like-with-like" in out
     assert "100.0% of " in out
+    assert [row[-3:] for row in rows_under(out, "beside 20 random turns of what 0.0 writes")] == [
+        ["20", "of", "20"]
+    ] * 2
     assert len(rows_under(out, "largest entries")) == 3
     assert list(results_of(tmp_path, "weights-virtual")) == ["virtual"]
 

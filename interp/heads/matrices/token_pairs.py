@@ -70,9 +70,10 @@ def like_with_like(
     matrix: Factored, rows: Float[Tensor, "token d_in"], columns: Float[Tensor, "token d_out"]
 ) -> Float[Tensor, ""]:
     """Share of tokens whose own column is the largest of their row; of evenly spaced ones where there are many."""
-    left, right = _thin(matrix, rows, columns)
-    chosen = torch.arange(0, len(left), _step(len(left)), device=left.device)
-    hits = [(left[some] @ right.mT).argmax(1) == some for some in chosen.split(max(1, CHUNK_BYTES // (4 * len(right))))]
+    chosen = torch.arange(0, len(rows), _step(len(rows)), device=rows.device)
+    left, right = _thin(matrix, rows[chosen], columns)
+    size = max(1, CHUNK_BYTES // (4 * len(right)))
+    hits = [(some @ right.mT).argmax(1) == own for some, own in zip(left.split(size), chosen.split(size))]
     return torch.cat(hits).float().mean().cpu()
 
 

@@ -7,7 +7,8 @@
 The matrix exists nowhere in the model and yet acts on every prompt on which both heads attend as they do: in an
 induction head k says which query looks for a token that followed which (Elhage et al. 2021, "A Mathematical Framework
 for Transformer Circuits", "virtual weights" and "K-composition"). Its size is the composition score. The control keeps
-both heads and turns what the first one writes at random, so that only the fit between the two is lost.
+both heads and turns what the first one writes at random, many times, so that only the fit between the two is lost: size
+and words that match themselves are told by where they stand among the turns.
 """
 
 from __future__ import annotations
@@ -17,7 +18,6 @@ from typing import Any, ClassVar
 
 import pandas as pd
 import torch
-from scipy.stats import hypergeom  # type: ignore[import-untyped]
 from torch import Tensor
 
 from interp.errors import InputError, unknown
@@ -36,15 +36,19 @@ from interp.results import Axis, Plot, Result, Values
 from interp.runs import provenance
 
 COLUMNS = {"q": KEY, "k": QUERY, "v": WRITES}
+MEASURES = {"score": "composition score", "own_token": "share of words that match themselves"}
+"""What is held against random turns, and what it is called."""
+LEVEL = 0.05
+"""Chance of so high a rank among random turns at which something is more than by chance."""
 
 
 class VirtualWeights(Result):
     """singular_value [line, direction] of the virtual weights and, in the mean, of the controls, 95 % of which are
-    between singular_value_low and singular_value_high. score: their composition score; control_score [draw].
+    between singular_value_low and singular_value_high. score: their composition score; own_token: share of tokens that
+    are the largest column of their own row; control_score, control_own_token [draw]: the same of every random turn.
 
     standing [end, word]: how far the words of the singular directions stand out. pair [pair]: the largest entries over
-    the whole vocabulary, in standard deviations of all entries. own_token, control_own_token: share of tokens that are
-    the largest column of their own row.
+    the whole vocabulary, in standard deviations of all entries.
     """
 
     kind: ClassVar[str] = "virtual_weights"
@@ -67,20 +71,36 @@ class VirtualWeights(Result):
         frame["size (SD)"] = self.values["pair"].data.tolist()
         return frame
 
+    def beside_turns(self) -> pd.DataFrame:
+        """The composition score and the share of words that match themselves, beside those of the random turns."""
+        rows = []
+        for name, words in MEASURES.items():
+            own, turned = float(self.values[name].data), self.values[f"control_{name}"].data
+            row = {"of the virtual weights": words, "here": own, "turned: mean": float(turned.mean())}
+            row |= {"least": float(turned.min()), "most": float(turned.max())}
+            rows.append(row | {"turns below": f"{self._n_below(name)} of {len(turned)}"})
+        return pd.DataFrame(rows)
+
+    def _n_below(self, name: str) -> int:
+        return int((self.values[f"control_{name}"].data < self.values[name].data).sum())
+
     def verdict(self) -> str:
         """One sentence: does the second head look for (write) what the first one attended to?
 
         strong: at least half of the words are the largest entry of their own row; weak: fewer, but more than with the
-        first head turned at random (Fisher's exact test, one-sided, 5 %); no: no more than that.
+        first head turned at random; no: no more than that. More: so high a rank among the turns has a chance of at most
+        5 %, which takes at least 19 turns; with fewer nothing is said.
         """
-        own, control = (float(self.values[name].data) for name in ("own_token", "control_own_token"))
-        n_words = int(self.settings["n_words"][0])
-        hits, by_chance = round(own * n_words), round(control * n_words)
-        beyond = hypergeom.sf(hits - 1, 2 * n_words, hits + by_chance, n_words) < 0.05
-        how = "strong" if beyond and own >= 0.5 else "weak" if beyond else "no"
+        own, turned = float(self.values["own_token"].data), self.values["control_own_token"].data
+        n_words, n, n_below = int(self.settings["n_words"][0]), len(turned), self._n_below("own_token")
+        strong = "strong" if own >= 0.5 else "weak"
+        how = f"{strong if n - n_below + 1 <= LEVEL * (n + 1) else 'no'} like-with-like"
+        if LEVEL * (n + 1) < 1:
+            how = f"too few turns to tell ({round(1 / LEVEL) - 1} are needed)"
         return (
-            f"{own:.1%} of {n_words:,} words are the largest entry of their own row, {control:.1%} with the first head "
-            f"turned at random: {how} like-with-like."
+            f"{own:.1%} of {n_words:,} words are the largest entry of their own row. With the first head turned at "
+            f"random {float(turned.mean()):.2%} in the mean, {float(turned.min()):.2%} to {float(turned.max()):.2%}, "
+            f"and less than here in {n_below} of {n} turns: {how}."
         )
 
 
@@ -130,14 +150,18 @@ def virtual_weights(
         values["pair"], texts["pairs"] = _pairs(vocabulary, actual, sides, n_pairs)
     rows, columns = vocabulary.rows(READS), vocabulary.rows(sides[1])
     values["own_token"] = Values(like_with_like(actual, rows, columns), (), "share of tokens")
-    values["control_own_token"] = Values(like_with_like(turned[0], rows, columns), (), "share of tokens")
+    values["control_own_token"] = Values(
+        torch.stack([like_with_like(one, rows, columns) for one in turned]),
+        values["control_score"].axes,
+        "share of tokens",
+    )
     settings: dict[str, Any] = {"source": head_name(first), "destination": head_name(second), "kind": kind}
     settings |= {"offset": stated, "n_words": [n_sampled(len(rows)), len(rows)]}
     return VirtualWeights(
         values=values,
         settings=settings | {"n_random": n_random, "top": top, "norms": "folded", "sides": sides},
         provenance=provenance(model=identity(model), seed=seed, started=started),
-        plots=_plots(head_name(first), head_name(second), kind, stated),
+        plots=_plots(head_name(first), head_name(second), kind, stated, float(values["own_token"].data)),
         texts=texts,
     )
 
@@ -197,7 +221,7 @@ def _pairs(vocabulary: Vocabulary, actual: Factored, sides: list[str], n_pairs: 
     return values, names
 
 
-def _plots(first: str, second: str, kind: str, offset: int | None) -> tuple[Plot, ...]:
+def _plots(first: str, second: str, kind: str, offset: int | None, own_token: float) -> tuple[Plot, ...]:
     where = offset_words(offset, f"QK of {second}")
     what = {
         "q": f"Where {first} attended to what is on the left, {second} queries for keys on the right",
@@ -222,5 +246,15 @@ def _plots(first: str, second: str, kind: str, offset: int | None) -> tuple[Plot
             "words",
             title=f"Words of the virtual weights, {first} to {second}",
             caption=f"{what}; the two ends (+ and −) of each singular direction, largest first.{where}",
+        ),
+        Plot(
+            "bars",
+            "control_own_token",
+            x="draw",
+            title=f"Words that match themselves, {first} to {second}",
+            caption="Share of words that are the largest entry of their own row: dashed, in the virtual weights; bars, "
+            f"with what the first head writes turned at random, a bar a turn.{where}",
+            caveat="A word may match itself strongly and another one still more; that counts for nothing here.",
+            options={"references": {"actual": own_token}, "y_label": "share of words", "x_label": "random turn"},
         ),
     )

@@ -14,7 +14,7 @@ from interp.heads.matrices.factored import Factored
 from interp.heads.matrices.token_pairs import largest_pairs, like_with_like
 from interp.heads.rotating import rotation
 from interp.heads.weights import folded_heads
-from interp.results import load
+from interp.results import Axis, Values, load
 from tests.tiny_models import TINY, tiny
 
 
@@ -62,7 +62,7 @@ def test_turned_heads_keep_their_norm_and_lose_their_fit() -> None:
 def test_the_toys_induction_head_looks_for_what_followed_its_own_token() -> None:
     found = interp.heads.virtual_weights(interp.load_model("toy/induction"), "0.0", "1.0", "k", n=2, top=1)
     assert float(found.values["own_token"].data) == 1.0
-    assert float(found.values["control_own_token"].data) < 0.6
+    assert float(found.values["control_own_token"].data.max()) < 0.6
     assert all(row["reads"] == row["query"] for row in found.pairs().to_dict("records"))
     assert float(found.values["score"].data) > 2 * float(found.values["control_score"].data.max())
     assert all(row["reads"] == row["query"] for row in found.words().to_dict("records"))
@@ -103,16 +103,55 @@ def test_results_are_stored_and_drawn(tmp_path: object) -> None:
     assert not any("offset" in plot.caption for plot in values.plots)
 
 
-def test_the_verdict_is_held_against_chance() -> None:
+def test_the_verdict_is_held_against_all_turns() -> None:
     found = interp.heads.virtual_weights(interp.load_model("toy/induction"), "0.0", "1.0", "k", n=2, top=1, n_pairs=0)
-    assert found.verdict().startswith("100.0% of ")
-    assert found.verdict().endswith("strong like-with-like.")
-    settings = {**found.settings, "n_words": [2000, 49000]}
-    for own, control, how in ((0.007, 0.0, "weak"), (0.0005, 0.0, "no"), (0.02, 0.02, "no"), (0.6, 0.01, "strong")):
-        numbers = {"own_token": own, "control_own_token": control}
-        values = {name: replace(found.values[name], data=torch.tensor(share)) for name, share in numbers.items()}
-        one = replace(found, values={**found.values, **values}, settings=settings)
-        assert one.verdict().endswith(f"{how} like-with-like."), (own, control)
+    assert found.verdict().startswith("100.0% of 13 words")
+    assert found.verdict().endswith("less than here in 20 of 20 turns: strong like-with-like.")
+    for own, turned, how in (
+        (0.007, [0.0] * 19, "19 of 19 turns: weak like-with-like"),
+        (0.007, [0.0] * 18 + [0.02], "18 of 19 turns: no like-with-like"),
+        (0.007, [0.0] * 18 + [0.007], "18 of 19 turns: no like-with-like"),
+        (0.0, [0.0] * 19, "0 of 19 turns: no like-with-like"),
+        (0.6, [0.01] * 38 + [0.7], "38 of 39 turns: strong like-with-like"),
+        (0.6, [0.01] * 18, "18 of 18 turns: too few turns to tell (19 are needed)"),
+    ):
+        draws = Axis("draw", tuple(range(len(turned))))
+        values = {"own_token": replace(found.values["own_token"], data=torch.tensor(own))}
+        values |= {"control_own_token": Values(torch.tensor(turned), (draws,))}
+        one = replace(found, values={**found.values, **values}, plots=())
+        assert one.verdict().endswith(f"{how}."), (own, turned)
+
+
+def test_what_is_aligned_by_construction_stands_above_all_turns() -> None:
+    found = interp.heads.virtual_weights(interp.load_model("toy/induction"), "0.0", "1.0", "k", n=1, top=1, n_pairs=0)
+    table = found.beside_turns()
+    assert table["turns below"].tolist() == ["20 of 20", "20 of 20"]
+    assert (table["least"] <= table["turned: mean"]).all()
+    assert (table["turned: mean"] <= table["most"]).all()
+    assert (table["most"] < table["here"]).all()
+    assert len(set(found.values["control_own_token"].data.tolist())) > 1, "every turn is measured"
+
+
+def test_random_heads_stand_in_the_middle_of_the_turns() -> None:
+    model, below = tiny("llama"), []
+    for source in range(4):
+        for destination in range(4):
+            asked = {"n": 1, "top": 1, "n_pairs": 0, "n_random": 19}
+            found = interp.heads.virtual_weights(model, f"0.{source}", f"2.{destination}", "v", **asked)
+            below.append((found.values["control_score"].data < found.values["score"].data).float().mean())
+    assert 0.3 < float(torch.stack(below).mean()) < 0.7
+
+
+@pytest.mark.parametrize("n", [3, 6])
+def test_of_many_words_some_are_asked_against_all(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interp.heads.matrices.token_pairs.SAMPLED", n)
+    monkeypatch.setattr("interp.heads.matrices.token_pairs.CHUNK_BYTES", 4 * 6 * 2)
+    generator = torch.Generator().manual_seed(6)
+    matrix = Factored(torch.randn(6, 6, generator=generator) + torch.eye(6), torch.eye(6))
+    hits = matrix.whole.argmax(1) == torch.arange(6)
+    assert 0 < int(hits[:: 6 // n].sum()) < n
+    share = like_with_like(matrix, torch.eye(6), torch.eye(6))
+    assert float(share) == pytest.approx(float(hits[:: 6 // n].float().mean()))
 
 
 @pytest.mark.parametrize(
