@@ -55,6 +55,12 @@ def to_strings(model: TransformerBridge, tokens: Int[Tensor, "pos"]) -> list[str
     return [decode([token], skip_special_tokens=False, clean_up_tokenization_spaces=False) for token in tokens.tolist()]
 
 
+def running_strings(model: TransformerBridge, tokens: Int[Tensor, "pos"]) -> list[str]:
+    """The same to be joined to a text: where tokens are numbers, for want of a tokenizer, each begins with a space."""
+    strings = to_strings(model, tokens)
+    return [f" {number}" for number in strings] if model.tokenizer is None else strings
+
+
 def single_token(model: TransformerBridge, word: str) -> int | None:
     """The token that is exactly `word` (leading space included), None where it takes several."""
     ids = tokenizer_of(model)(word, add_special_tokens=False)["input_ids"]

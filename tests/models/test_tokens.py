@@ -7,6 +7,7 @@ import torch
 
 from interp.errors import InputError
 from interp.models import load_model, single_token, to_strings, to_tokens
+from interp.models.tokens import running_strings
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def test_bos_only_when_asked_for(model):
     plain = to_tokens(model, "the cat", prepend_bos=False)
     assert plain.dtype == torch.int64
     assert plain.device.type == "cpu"
-    assert to_strings(model, plain) == ["the", " cat"]
+    assert to_strings(model, plain) == running_strings(model, plain) == ["the", " cat"]
     assert to_tokens(model, "the cat", prepend_bos=True).tolist() == [model.tokenizer.bos_token_id, *plain.tolist()]
 
 
@@ -52,3 +53,4 @@ def test_no_tokenizer():
         with pytest.raises(InputError, match="toy/linear has no tokenizer; give token tensors"):
             ask()
     assert to_strings(toy, torch.tensor([3, 1])) == ["3", "1"]
+    assert running_strings(toy, torch.tensor([3, 1])) == [" 3", " 1"]

@@ -23,7 +23,7 @@ from interp.heads.matrices.factored import Singular
 from interp.heads.matrices.parts import PartLike, only_matrix, stated_offset
 from interp.heads.rotating import key_place, offset_words
 from interp.models import identity
-from interp.models.tokens import to_strings
+from interp.models.tokens import running_strings
 from interp.results import Axis, Plot, Result, Values
 from interp.runs import provenance
 from interp.tasks.prompting import Prompts, as_prompts, described, has_bos
@@ -188,7 +188,7 @@ def _largest(
     top = min(top, len(along))
     index = torch.stack([along.topk(top, dim=0).indices.T, (-along).topk(top, dim=0).indices.T], dim=1)
     sizes = along.T[:, None].expand(-1, 2, -1).gather(2, index)
-    strings = [to_strings(model, row) for row in tokens.as_subclass(Tensor).cpu()]
+    strings = [running_strings(model, row) for row in tokens.as_subclass(Tensor).cpu()]
     told = [
         [[_told(strings[int(seen.example[i])], int(seen.position[i])) for i in end.tolist()] for end in ends]
         for ends in index

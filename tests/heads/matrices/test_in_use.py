@@ -93,6 +93,14 @@ def test_examples_are_the_tokens_furthest_along_a_direction() -> None:
     assert {text[text.index("«") : text.index("»") + 1] for text in told} == words
 
 
+def test_tokens_without_a_text_stand_apart() -> None:
+    model = interp.load_model("toy/induction")
+    tokens = torch.tensor([[1, 12, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 3]])
+    texts = interp.heads.weights_in_context(model, "1.0", "OV", tokens, n=1, top=12).examples(12)["text"]
+    assert "6 7 8 9 10 11 12 «3»" in set(texts)
+    assert "1 «12» 3 4" in set(texts)
+
+
 def test_the_diagram_scales_rows_by_what_they_are_given() -> None:
     model = tiny("llama")
     found = in_context("llama", "m1", "W_out").values["weights"]
