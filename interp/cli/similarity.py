@@ -45,11 +45,15 @@ from interp.hooks import sites as all_sites
 from interp.models import identity, load_model
 from interp.models.untrained import untrained_twin
 from interp.results import FEWEST
-from interp.similarity.measuring import USED_BY, MeasureName
+from interp.similarity.choosing import check_numbers, options_of
+from interp.similarity.measuring import MOST_TOKENS, USED_BY, MeasureName
+from interp.similarity.neighbours import check_k
 from interp.similarity.similarity_map import SimilarityMap
+from interp.similarity.streaming import check_minibatch
 from interp.tasks.english_texts import english_documents, english_passages, passage_tokens
 
 FEWEST_TEXTS = 2
+FEWEST_TOKENS = 2
 ENGLISH, RANDOM, UNTRAINED = "english", "random", "untrained"
 WORDS_A_TOKEN = 0.6
 """So few words have at most as many tokens as asked for, in every tokenizer for English."""
@@ -145,6 +149,11 @@ def _check(config: Config) -> None:
             f"--n {config.n}: {'one text is' if config.n == 1 else f'{config.n} texts are'} too few, since tokens of a "
             f"text resemble each other; give --n {FEWEST_TEXTS} or more, {FEWEST} or more for intervals and a test"
         )
+    if config.n_tokens < FEWEST_TOKENS:
+        raise InputError(
+            f"--n-tokens {config.n_tokens}: the first token of a text is left out, and nothing would be left; give "
+            f"--n-tokens {FEWEST_TOKENS} or more"
+        )
     if config.minibatch is not None and config.measure != "cka":
         raise InputError("--minibatch streams CKA; leave it out for other measures")
     usual = Config()
@@ -152,6 +161,20 @@ def _check(config: Config) -> None:
         for name in names if measure != config.measure else ():
             if getattr(config, name) != getattr(usual, name):
                 raise InputError(f"--{name} is an option of {measure}; leave it out for {config.measure}")
+    if config.kernel == "linear" and config.bandwidth != usual.bandwidth:
+        raise InputError("--bandwidth is the width of a radial kernel; give --kernel rbf too, or leave it out")
+    _check_values(config)
+
+
+def _check_values(config: Config) -> None:
+    """Refuse values that cannot be, and a file or folder that holds no texts or one."""
+    options_of(config.measure, {name: getattr(config, name) for name in USED_BY.get(config.measure, ())})
+    if config.measure == "mutual_knn" and config.align != "document":
+        check_k(config.k, min(MOST_TOKENS["mutual_knn"], config.n * (config.n_tokens - 1)))
+    n = config.n if config.text in (ENGLISH, RANDOM) else _texts_of(config.text, config.n)
+    check_numbers(n, config.permutations)
+    if config.minibatch is not None:
+        check_minibatch(config.minibatch, config.estimator, None, config.permutations)
 
 
 def _sites(model: Any, kind: str) -> list[all_sites.Site] | None:

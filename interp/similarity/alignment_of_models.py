@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from interp.errors import InputError
+from interp.similarity.choosing import check_numbers, options_of
 from interp.similarity.comparing import compare
 from interp.similarity.planning import Sites, plan
 from interp.similarity.reading import MEMORY_BUDGET, represent
 from interp.similarity.similarity_map import SimilarityMap
-from interp.similarity.streaming import Streaming, stream_cka
+from interp.similarity.streaming import Streaming, check_minibatch, stream_cka
 from interp.tasks.prompting import Prompts
 
 
@@ -42,6 +42,10 @@ def cka(
     which keeps no token (see `interp.similarity.streaming`). For other measures, or several from one pass:
     `compare(represent(model, texts), "svcca")`. Kornblith et al. 2019; Nguyen et al. 2021.
     """
+    options_of("cka", {"kernel": kernel, "bandwidth": bandwidth, "estimator": estimator})
+    check_numbers(None, n_permutations, n_resamples, max_tokens)
+    if minibatch is not None:
+        check_minibatch(minibatch, estimator, max_tokens, n_permutations)
     reading = {"sites": sites, "other_sites": other_sites, "align": align, "prepend_bos": prepend_bos}
     if minibatch is None:
         found = represent(
@@ -65,9 +69,5 @@ def cka(
             bandwidth=bandwidth,
             estimator=estimator,
         )
-    if estimator != "debiased":
-        raise InputError("minibatches are averaged without bias only for the debiased estimate; leave estimator out")
-    if max_tokens is not None or n_permutations:
-        raise InputError("streaming takes all tokens and keeps none; leave max_tokens and n_permutations out")
     options = Streaming(minibatch, kernel, bandwidth, standardise, skip_first, drop_outliers, n_resamples, seed)
     return stream_cka(plan(model, texts, other, **reading, skip_first=skip_first), texts, options)  # type: ignore[arg-type]

@@ -10,15 +10,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from interp.errors import InputError, unknown
+from interp.errors import InputError
 from interp.results import FEWEST, Provenance
 from interp.runs import provenance
 from interp.similarity import failure_modes as found
 from interp.similarity.arrays import as_matrix, check_pair, same_precision
+from interp.similarity.choosing import check_numbers, options_of
 from interp.similarity.measuring import (
     BY_MATRIX,
     FEW_PAIRS,
-    MEASURES,
     MOST_TOKENS,
     USED_BY,
     Measured,
@@ -63,7 +63,8 @@ def compare(
     measures and options, too few tokens, and values that are not finite.
     """
     started = datetime.now()
-    chosen = _options(measure, options)
+    chosen = options_of(measure, options)
+    check_numbers(representations.documents.unique().numel(), n_permutations, n_resamples, max_tokens)
     most = max_tokens or MOST_TOKENS.get(measure)
     data, notes = _sampled(representations, most, seed)
     data = _checked(data)
@@ -76,7 +77,7 @@ def compare(
     if n_permutations is None:
         n_permutations = _usual_draws(measure, n_pairs, data)
     data, group = _grouped(data, FEW_GROUPS if measure not in ("cka", "mutual_knn") else None, seed)
-    measured = measure_all(measure, data, group, chosen, intervals)
+    measured = _defined(measure_all(measure, data, group, chosen, intervals), _without_number(data))
     ends = None
     if measured.contributed is not None and intervals:
         ends = interval(measured.values.cpu(), measured.contributed.cpu(), n_resamples, seed)
@@ -124,12 +125,11 @@ def _missing(n_pairs: int, n_documents: int, affordable: bool, *, intervals: boo
 
 def _may_dominate(data: Representations, measured: Measured, standardise: bool) -> tuple[dict[str, Tensor], list[str]]:
     """Of every site what its measures may be about alone, and that in words where it is so."""
-    xs, labels = [*data.first, *data.second], [*data.labels, *data.second_labels]
+    xs, names = [*data.first, *data.second], data.names
     shares, dimensions = found.largest_dimension(xs)
-    notes = found.dominance_notes(labels, shares, dimensions, measured.effective, standardise)
-    notes += found.token_notes(labels, xs)
-    if bool(measured.values.isnan().any()):
-        notes.append("Sites that do not vary over these tokens have no similarity with anything (NaN).")
+    notes = found.dominance_notes(names, shares, dimensions, measured.effective, standardise)
+    notes += found.token_notes(names, xs)
+    notes += found.undefined_notes(names, _constant(data), measured.values.cpu())
     per_site = {"largest_dimension": shares}
     if measured.effective is not None:
         per_site["effective_dimensions"] = measured.effective
@@ -175,16 +175,6 @@ def compare_arrays(
     return compare(data.take(order), measure, **options)
 
 
-def _options(measure: str, given: Mapping[str, Any]) -> Options:
-    if measure not in MEASURES:
-        raise unknown("measure", measure, MEASURES)
-    known = USED_BY.get(measure, ())
-    for name in given:
-        if name not in known:
-            raise unknown(f"option of {measure}", name, known)
-    return Options(**given)
-
-
 def _sampled(data: Representations, most: int | None, seed: int) -> tuple[Representations, list[str]]:
     if most is None or data.n <= most:
         return data, []
@@ -196,14 +186,37 @@ def _checked(data: Representations) -> Representations:
     """The same in one precision, if it can be compared at all."""
     if data.n < 4:
         raise InputError(f"{data.n} tokens are too few to compare anything; give more texts")
-    for label, x in zip((*data.labels, *data.second_labels), (*data.first, *data.second)):
+    for i, x in enumerate((*data.first, *data.second)):
+        where = data.names.listed([i])
         if len(x) != data.n:
-            raise InputError(f"{label} has {len(x)} rows and there are {data.n} tokens; every row must be one token")
+            raise InputError(f"{where} has {len(x)} rows and there are {data.n} tokens; every row must be one token")
         if not bool(x.isfinite().all()):
-            raise InputError(f"the representation at {label} holds NaN or infinite values; leave such tokens out")
+            raise InputError(f"the representation at {where} holds NaN or infinite values; leave such tokens out")
     xs = same_precision((*data.first, *data.second))
     n_first = len(data.first)
     return replace(data, first=tuple(xs[:n_first]), second=tuple(xs[n_first:]))
+
+
+def _constant(data: Representations) -> list[bool]:
+    """Of every site, whether it does not vary: some measures would give a number for it, which means nothing."""
+    return [bool((x == x[0]).all()) for x in (*data.first, *data.second)]
+
+
+def _without_number(data: Representations) -> Tensor:
+    """Of every pair, whether one of the two does not vary: Bool[s, t]."""
+    constant, n_first = torch.tensor(_constant(data)), len(data.first)
+    return constant[:n_first, None] | (constant[n_first:] if data.second else constant)
+
+
+def _defined(measured: Measured, none: Tensor) -> Measured:
+    """The same with NaN for pairs that have no number."""
+    given = measured.contributed
+    contributed = None if given is None else given.masked_fill(none.to(given.device), torch.nan)
+    return replace(
+        measured,
+        values=measured.values.masked_fill(none.to(measured.values.device), torch.nan),
+        contributed=contributed,
+    )
 
 
 def _standardised(x: Tensor) -> Tensor:
@@ -232,7 +245,14 @@ def _chance(
     layout = exchangeable(by_document.documents, PERMUTED_TOKENS if measure in BY_MATRIX else None, seed)
     # The kernels of both sides see the same tokens, and a document's rows stay together.
     chosen = by_document.take(layout.flatten())
-    chance = exchanged(scorer(measure, chosen, options), layout, n, seed, one_model=not data.second)
+    score, none = scorer(measure, chosen, options), _without_number(chosen)
+    chance = exchanged(
+        lambda order: (drawn := score(order)).masked_fill(none.to(drawn.device), torch.nan),
+        layout,
+        n,
+        seed,
+        one_model=not data.second,
+    )
     found = {"p_value": chance.p_value, "p_adjusted": chance.p_adjusted}
     found |= {"chance_mean": chance.mean, "chance_high": chance.high}
     tested = {"n_tested_tokens": chance.n_tokens, "n_tested_documents": chance.n_documents}

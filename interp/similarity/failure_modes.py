@@ -19,8 +19,7 @@ from torch import Tensor
 
 from interp.similarity.kernel_sums import KernelSums
 from interp.similarity.kernels import Prepared
-
-Label = str | int
+from interp.similarity.naming import SiteNames
 
 DOMINANT = 0.5
 """A dimension that holds this part of the variance is named."""
@@ -53,13 +52,16 @@ def effective_dimensions(kernels: Sequence[Prepared], hsic_values: Float[Tensor,
 
 
 def chance_of_biased(sums: KernelSums) -> Float[Tensor, "s s"]:
-    """About what the plain CKA gives for unrelated data with these kernels: tr(Kc) tr(Lc) / (n |Kc| |Lc|)."""
+    """About what the plain CKA gives for unrelated data with these kernels: tr(Kc) tr(Lc) / ((n - 1) |Kc| |Lc|).
+
+    The numerator is exact: over all orders of the tokens, the mean of tr(Kc Lc) is tr(Kc) tr(Lc) / (n - 1).
+    """
     n = sums.rows.shape[1]
     total = sums.rows.sum(1)
     trace = sums.diagonal.double().sum(1) - total / n
     squared = sums.products.diagonal() - 2 / n * sums.rows.square().sum(1) + total.square() / n**2
     ratio = trace / squared.clamp(min=1e-300).sqrt()
-    return torch.outer(ratio, ratio) / n
+    return torch.outer(ratio, ratio) / (n - 1)
 
 
 def few_tokens_note(chance: Float[Tensor, "s t"], n: int, estimator: str, unit: str = "tokens") -> list[str]:
@@ -89,57 +91,86 @@ def few_tokens_note(chance: Float[Tensor, "s t"], n: int, estimator: str, unit: 
 
 
 def dominance_notes(
-    labels: Sequence[Label], shares: Tensor, dimensions: Sequence[int], effective: Tensor | None, standardised: bool
+    names: SiteNames, shares: Tensor, dimensions: Sequence[int], effective: Tensor | None, standardised: bool
 ) -> list[str]:
     """Said where one dimension holds half of the variance, or one direction outweighs the others together."""
     fix = "" if standardised else " Compare with standardise=True (--standardise): one variance for all dimensions."
-    notes = []
-    if large := [i for i in range(len(labels)) if shares[i] > DOMINANT]:
-        which = ", ".join(str(d) for d in dict.fromkeys(dimensions[i] for i in large))
+    notes, n_sites = [], len(names.labels)
+    if large := [i for i in range(n_sites) if shares[i] > DOMINANT]:
         notes.append(
-            f"Outlier dimensions: at {listed([labels[i] for i in large])} one dimension ({which}) holds "
-            f"{spanned(shares[large], '.0%')} of the variance, and linear CKA, Procrustes and "
-            f"Euclidean distances there are about little else.{fix}"
+            f"Outlier dimensions: {_where_one_dominates(names, large, shares, dimensions)} of the variance, and "
+            f"linear CKA, Procrustes and Euclidean distances there are about little else.{fix}"
         )
-    if effective is not None and (few := [i for i in range(len(labels)) if effective[i] < FEW_DIRECTIONS]):
+    if effective is not None and (few := [i for i in range(n_sites) if effective[i] < FEW_DIRECTIONS]):
         notes.append(
-            f"At {listed([labels[i] for i in few])} one direction outweighs all others (effective dimensions "
+            f"At {names.listed(few)} one direction outweighs all others (effective dimensions "
             f"{spanned(effective[few], '.2g')} of the covariance): a high CKA there says that this direction is "
             f"shared, no more.{fix}"
         )
     return notes
 
 
-def token_notes(labels: Sequence[Label], xs: Sequence[Float[Tensor, "n _"]]) -> list[str]:
+def _where_one_dominates(names: SiteNames, large: Sequence[int], shares: Tensor, dimensions: Sequence[int]) -> str:
+    """Every model with its own dimensions: those of two models have nothing to do with each other."""
+    words = []
+    for part in names.sides(large):
+        which = ", ".join(str(d) for d in dict.fromkeys(dimensions[i] for i in part))
+        words.append(f"at {names.listed(part)} one dimension ({which}) holds {spanned(shares[part], '.0%')}")
+    return ", ".join(words)
+
+
+def token_notes(names: SiteNames, xs: Sequence[Float[Tensor, "n _"]]) -> list[str]:
     """Said where a hundredth of the tokens holds half of the variance."""
     found = []
-    for label, x in zip(labels, xs):
+    for i, x in enumerate(xs):
         squares = (x - x.mean(0)).square().sum(1)
         top = squares.topk(max(1, len(x) // 100)).values.sum()
         if len(x) >= 20 and top > DOMINANT * squares.sum():
-            found.append(label)
+            found.append(i)
     if not found:
         return []
     return [
-        f"Outlier tokens: at {listed(found)} one token in a hundred holds over half of the variance; the similarity "
-        "there is theirs."
+        f"Outlier tokens: at {names.listed(found)} one token in a hundred holds over half of the variance; the "
+        "similarity there is theirs."
     ]
 
 
-def radial_notes(labels: Sequence[Label], kernels: Sequence[Prepared]) -> list[str]:
+def undefined_notes(names: SiteNames, constant: Sequence[bool], values: Float[Tensor, "s t"]) -> list[str]:
+    """Said of sites that do not vary, and of others that have no number."""
+    notes = []
+    if still := [i for i, each in enumerate(constant) if each]:
+        vary = "does not vary" if len(still) == 1 else "do not vary"
+        notes.append(f"Similarity is not defined (NaN) with {names.listed(still)}, which {vary} over these tokens.")
+    moving = [i for i, each in enumerate(constant) if not each]
+    two = len(names.labels) > names.n_first
+    rows = [i for i in moving if i < names.n_first]
+    columns = [i for i in moving if i >= names.n_first] if two else rows
+    empty = values[rows][:, [i - names.n_first * two for i in columns]].isnan()
+    lost = [rows[i] for i in torch.nonzero(empty.all(1))[:, 0].tolist()] if columns else []
+    if two and rows:
+        lost += [columns[j] for j in torch.nonzero(empty.all(0))[:, 0].tolist()]
+    if lost:
+        notes.append(
+            f"Similarity is not defined (NaN) with {names.listed(lost)}, whose estimated HSIC with itself is not above "
+            "0 over these tokens; give more tokens, or a wider kernel."
+        )
+    return notes
+
+
+def radial_notes(names: SiteNames, kernels: Sequence[Prepared]) -> list[str]:
     """Said where a radial kernel is so narrow that tokens resemble only themselves, or so wide that it is linear."""
     means = [kernel.shift for kernel in kernels]
     notes = []
     for found, what in (
-        ([label for label, mean in zip(labels, means) if mean < 0.01], "so narrow that a token resembles only itself"),
-        ([label for label, mean in zip(labels, means) if mean > 0.95], "so wide that it is nearly the linear one"),
+        ([i for i, mean in enumerate(means) if mean < 0.01], "so narrow that a token resembles only itself"),
+        ([i for i, mean in enumerate(means) if mean > 0.95], "so wide that it is nearly the linear one"),
     ):
         if found:
-            notes.append(f"The radial kernel is {what} at {listed(found)}; choose another bandwidth.")
+            notes.append(f"The radial kernel is {what} at {names.listed(found)}; choose another bandwidth.")
     return notes
 
 
-def canonical_notes(n: int, sizes: Sequence[int], labels: Sequence[Label], truncated: bool) -> list[str]:
+def canonical_notes(n: int, sizes: Sequence[int], names: SiteNames, truncated: bool) -> list[str]:
     """Said of canonical correlations of few tokens, and of a truncation that leaves next to nothing."""
     notes = []
     if n < TOKENS_A_DIRECTION * max(sizes):
@@ -148,9 +179,10 @@ def canonical_notes(n: int, sizes: Sequence[int], labels: Sequence[Label], trunc
             f"{n} tokens for up to {max(sizes)} directions: unrelated data would have a root mean square canonical "
             f"correlation of {chance:.2f}; give ten tokens or more a direction."
         )
-    if few := [label for label, size in zip(labels, sizes) if truncated and size <= 2]:
+    if few := [i for i, size in enumerate(sizes) if truncated and 1 <= size <= 2]:
         notes.append(
-            f"At {listed(few)} one or two directions hold the variance that is kept, so the correlations are theirs."
+            f"At {names.listed(few)} one or two directions hold the variance that is kept, so the correlations are "
+            "theirs."
         )
     return notes
 
@@ -159,18 +191,3 @@ def spanned(numbers: Tensor, spec: str) -> str:
     """The range of some numbers in words, "53% to 66%"; one number where both ends read the same."""
     low, high = (format(float(end), spec) for end in (numbers.min(), numbers.max()))
     return low if low == high else f"{low} to {high}"
-
-
-def listed(labels: Sequence[Label]) -> str:
-    """Labels in words, runs of layers together: "layers 3-7 and 9"."""
-    if not all(isinstance(label, int) for label in labels):
-        return ", ".join(str(label) for label in labels)
-    runs: list[list[int]] = []
-    for label in sorted(int(label) for label in labels):
-        if runs and label == runs[-1][1] + 1:
-            runs[-1][1] = label
-        else:
-            runs.append([label, label])
-    words = [str(a) if a == b else f"{a}-{b}" for a, b in runs]
-    joined = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
-    return f"layer{'s' * (len(labels) > 1)} {joined}"

@@ -6,6 +6,7 @@ n is ever whole in memory. Kornblith et al. 2019, "Similarity of Neural Network 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -13,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.errors import unknown
+from interp.errors import InputError, unknown
 
 KernelName = Literal["linear", "rbf"]
 MEDIAN_SAMPLE = 1000
@@ -65,8 +66,7 @@ def prepare_kernel(
     from other tokens of the same site, so that sums over both belong together. A representation that does not vary has
     spread 0 and stays zero.
     """
-    if kernel not in get_args(KernelName):
-        raise unknown("kernel", kernel, get_args(KernelName))
+    check_kernel(kernel, bandwidth)
     rows = x.to(torch.float64 if x.dtype == torch.float64 else torch.float32)
     # No sum below needs the mean to be exact: centring only keeps float32 sums small.
     mean = rows.mean(0) if like is None else like.mean
@@ -81,9 +81,18 @@ def prepare_kernel(
     if kernel == "linear":
         return Prepared(rows, squares, None, 0.0, mean, spread)
     distances = _sampled_distances(rows, seed)
-    width = bandwidth * (float(distances.median()) or 1.0)
+    # Not Tensor.median, which is the lower of the two middle ones where they are even in number.
+    width = bandwidth * (float(distances.quantile(0.5)) or 1.0)
     shift = float(torch.exp(-distances.square() / (2 * width**2)).mean())
     return Prepared(rows, squares, width, shift, mean, spread)
+
+
+def check_kernel(kernel: str, bandwidth: float) -> None:
+    """Refuse a kernel that is not there, or one without a width."""
+    if kernel not in get_args(KernelName):
+        raise unknown("kernel", kernel, get_args(KernelName))
+    if not 0 < bandwidth < math.inf:
+        raise InputError(f"bandwidth={bandwidth:g} is no width of a kernel; give a number of median distances above 0")
 
 
 def _sampled_distances(rows: Float[Tensor, "n d"], seed: int) -> Float[Tensor, " pairs"]:

@@ -21,7 +21,7 @@ from interp.similarity.centred_kernels import (
 from interp.similarity.dissimilarities import distances_between, standard_ranks
 from interp.similarity.kernel_sums import kernel_sums
 from interp.similarity.kernels import Prepared, prepare_kernel
-from interp.similarity.neighbours import neighbour_matrix, shared
+from interp.similarity.neighbours import nearest, neighbour_matrix, shared, shares_without
 from interp.similarity.permuting import centred_matrix, matrix_score
 from interp.similarity.planning import UNITS
 from interp.similarity.reading import Representations
@@ -85,7 +85,7 @@ def measure_all(
     if name == "cka":
         return _cka(data, group, options, intervals)
     if name == "mutual_knn":
-        return _mutual_knn(data, group, options)
+        return _mutual_knn(data, group, options, intervals)
     values, notes = _values(name, data, options)
     if not intervals:
         return Measured(values, notes=notes)
@@ -110,7 +110,6 @@ def scorer(name: str, data: Representations, options: Options) -> Callable[[Tens
 
 def _cka(data: Representations, group: Tensor, options: Options, intervals: bool) -> Measured:
     check_estimator(options.estimator, data.n)
-    labels = [*data.labels, *data.second_labels]
     kernels = [prepare_kernel(x, options.kernel, options.bandwidth) for x in (*data.first, *data.second)]
     sums = kernel_sums(kernels, group)
     part = _corner(len(data.first), len(data.second))
@@ -121,7 +120,7 @@ def _cka(data: Representations, group: Tensor, options: Options, intervals: bool
         contributed = contributions(values[part], without[(slice(None), *part)], group.bincount())
     effective, notes = None, []
     if options.kernel == "rbf":
-        notes += found.radial_notes(labels, kernels)
+        notes += found.radial_notes(data.names, kernels)
     elif data.n >= 4:
         effective = found.effective_dimensions(kernels, hsic(*sums.all(), "debiased"))
     unit = UNITS.get(str(data.settings.get("align")), "tokens")
@@ -134,23 +133,44 @@ def _corner(n_first: int, n_second: int) -> tuple[slice, slice]:
     return slice(0, n_first), slice(n_first, n_first + n_second) if n_second else slice(0, n_first)
 
 
-def _mutual_knn(data: Representations, group: Tensor, options: Options) -> Measured:
+def _mutual_knn(data: Representations, group: Tensor, options: Options, intervals: bool) -> Measured:
     make = _matrix_of("mutual_knn", options)
     first = torch.stack([make(x) for x in data.first])
     second = torch.stack([make(y) for y in data.second]) if data.second else first
     each = shared(first, second, options.k).double()
-    same = torch.stack([first[:, i, data.documents == data.documents[i]].sum(1) for i in range(data.n)]).mean()
     notes = [
         f"Unrelated representations of {data.n} tokens would share {options.k / (data.n - 1):.3f} of the neighbours."
     ]
-    if float(same) > options.k / 2:
-        notes.append("Over half of all neighbours are from the same document, which any representation may see.")
-    values = each.mean(0)
+    same = (data.documents[:, None] == data.documents).to(first)
+    near = [float((every * same).sum() / every.sum()) for every in ([first, second] if data.second else [first])]
+    if max(near) > 0.5:
+        whose = " and ".join(filter(None, (data.names.owners[i] for i, share in enumerate(near) if share > 0.5)))
+        notes.append(
+            f"Over half of all neighbours{f' in {whose}' * bool(whose)} are from the same document, which any "
+            "representation may see."
+        )
+    contributed = _knn_contributions(data, group, options) if intervals else None
+    if intervals and contributed is None:
+        notes.append(f"No intervals: without the longest document too few tokens are left for {options.k} neighbours.")
+    return Measured(each.mean(0), contributed, notes=notes)
+
+
+def _knn_contributions(data: Representations, group: Tensor, options: Options) -> Tensor | None:
+    """Of every group of tokens; None where so few are left without one that there is nothing to choose from.
+
+    A group is left out also as neighbours of others: without that, intervals would be little over half as wide.
+    """
     sizes = group.bincount()
-    members = torch.nn.functional.one_hot(group, len(sizes)).double().T.to(each)
-    by_group = torch.einsum("gn,nst->gst", members, each)
-    without = (each.sum(0) - by_group) / (data.n - sizes).view(-1, 1, 1).to(each)
-    return Measured(values, contributions(values, without, sizes), notes=notes)
+    depth = options.k + int(sizes.max())
+    if depth >= data.n:
+        return None
+    first = [nearest(x, depth, options.metric) for x in data.first]
+    second = [nearest(y, depth, options.metric) for y in data.second] or first
+    left_out = progress(range(len(sizes)), "intervals: leaving out documents in turn")
+    without = torch.stack([shares_without(first, second, options.k, group != g) for g in left_out])
+    # From the same lists: which of several equally near tokens is taken may depend on their depth.
+    whole = shares_without(first, second, options.k, torch.ones_like(group, dtype=torch.bool))
+    return contributions(whole.double(), without.double(), sizes)
 
 
 def _values(name: str, data: Representations, options: Options) -> tuple[Float[Tensor, "s t"], list[str]]:
@@ -163,7 +183,7 @@ def _values(name: str, data: Representations, options: Options) -> tuple[Float[T
     notes: list[str] = []
     if name != "procrustes":
         sizes = [basis.size for basis in (*xs, *ys)]
-        notes = found.canonical_notes(data.n, sizes, [*data.labels, *data.second_labels], name == "svcca")
+        notes = found.canonical_notes(data.n, sizes, data.names, name == "svcca")
     return _scores(pair, xs, ys, symmetric=name != "pwcca", shown=len(xs) * len(ys or xs) > FEW_PAIRS), notes
 
 

@@ -9,10 +9,11 @@ can dominate it. Unrelated representations of n tokens share k / (n - 1).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from interp.errors import InputError, unknown
@@ -26,21 +27,50 @@ def neighbour_matrix(x: Float[Tensor, "n d"], k: int = 10, metric: str = "cosine
     metric: nearest by the cosine, or by Euclidean distance. Raises InputError when there are not more than k other
     tokens.
     """
+    n = len(x)
+    check_k(k, n)
+    return torch.zeros(n, n, device=x.device).scatter_(1, nearest(x, k, metric), 1.0)
+
+
+def nearest(x: Float[Tensor, "n d"], depth: int, metric: str = "cosine") -> Int[Tensor, "n depth"]:
+    """The `depth` nearest other tokens of every token, nearest first."""
     if metric not in get_args(Metric):
         raise unknown("metric", metric, get_args(Metric))
-    n = len(x)
-    if not 1 <= k < n - 1:
-        raise InputError(f"k={k} neighbours need k of at least 1 and more than {k + 1} tokens, not {n}")
     rows = x.double()
     if metric == "cosine":
         rows = torch.nn.functional.normalize(rows, dim=1, eps=1e-300)
         near = rows @ rows.T
     else:
         near = -torch.cdist(rows, rows)
-    nearest = near.fill_diagonal_(-torch.inf).topk(k, dim=1).indices
-    return torch.zeros(n, n, device=x.device).scatter_(1, nearest, 1.0)
+    return near.fill_diagonal_(-torch.inf).topk(depth, dim=1).indices
 
 
-def shared(first: Float[Tensor, "s n n"], second: Float[Tensor, "t n n"], k: int) -> Float[Tensor, "n s t"]:
+def shares_without(
+    first: Sequence[Int[Tensor, "n depth"]], second: Sequence[Int[Tensor, "n depth"]], k: int, kept: Bool[Tensor, " n"]
+) -> Float[Tensor, "s t"]:
+    """The mean share of neighbours in common among the kept tokens alone, from lists of nearest tokens.
+
+    Tokens that are left out are neighbours of nobody, and the next nearest take their place: the lists must be deep
+    enough, k and as many as are left out.
+    """
+    a, b = (torch.stack([_marked(each[kept], kept, k) for each in side]) for side in (first, second))
+    return shared(a, b, k).mean(0)
+
+
+def _marked(near: Int[Tensor, "m depth"], kept: Bool[Tensor, " n"], k: int) -> Float[Tensor, "m n"]:
+    usable = kept[near]
+    chosen = usable & (usable.cumsum(1) <= k)
+    return torch.zeros(len(near), len(kept), device=near.device).scatter_(1, near, chosen.float())
+
+
+def check_k(k: int, n: int | None = None) -> None:
+    """Refuse a number of neighbours that is none, or that n tokens do not have to choose from (None: not known)."""
+    if k < 1:
+        raise InputError(f"k={k} is no number of neighbours; give 1 or more")
+    if n is not None and k >= n - 1:
+        raise InputError(f"k={k} neighbours need more than {k + 1} tokens, not {n}; give a smaller k, or more texts")
+
+
+def shared(first: Float[Tensor, "s n m"], second: Float[Tensor, "t n m"], k: int) -> Float[Tensor, "n s t"]:
     """For each token, the share of its neighbours that two representations have in common, for all pairs."""
     return torch.bmm(first.transpose(0, 1), second.permute(1, 2, 0)) / k

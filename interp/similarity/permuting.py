@@ -53,11 +53,7 @@ def exchangeable(documents: Int[Tensor, " n"], most: int | None = None, seed: in
     are spread evenly. Raises InputError for fewer than five documents.
     """
     _, counts = documents.unique(return_counts=True)
-    if len(counts) < FEWEST_DOCUMENTS:
-        raise InputError(
-            f"a permutation test exchanges documents, and {len(counts)} are too few; give {FEWEST_DOCUMENTS} texts or "
-            "more, or n_permutations=0"
-        )
+    check_documents(len(counts))
     starts = counts.cumsum(0) - counts
     lengths = counts.unique()
     enough = torch.stack([(counts >= length).sum() for length in lengths])
@@ -71,6 +67,15 @@ def exchangeable(documents: Int[Tensor, " n"], most: int | None = None, seed: in
     m = max(1, min(length, most // len(chosen)))
     places = torch.linspace(0, length - 1, m).round().long()
     return starts[chosen][:, None] + places[None]
+
+
+def check_documents(n: int) -> None:
+    """Refuse fewer than five documents."""
+    if n < FEWEST_DOCUMENTS:
+        raise InputError(
+            f"a permutation test exchanges documents, and {n} are too few; give {FEWEST_DOCUMENTS} texts or more, or "
+            "n_permutations=0 (--permutations 0)"
+        )
 
 
 def orders(layout: Int[Tensor, "document m"], n: int, seed: int) -> Iterator[Int[Tensor, " rows"]]:

@@ -18,6 +18,7 @@ from interp.hooks.prompts import PromptTokens, prompt_tokens
 from interp.hooks.sites import ATTENTION_KINDS
 from interp.models import identity
 from interp.similarity.aligning import check_align, paired, tokens_and_spans, word_ends
+from interp.similarity.naming import site_names
 from interp.tasks.prompting import Prompts, as_prompts
 from interp.tasks.token_tensors import pad_right
 
@@ -99,10 +100,11 @@ def plan(
     if skip_first:
         notes.append("First positions are left out: in many models they carry activations a hundred times the others'.")
     if len(plans) == 2 and align in ("character", "word"):
+        owners = site_names((), (), [identity(each.model) for each in plans]).owners
         share = [each.n_kept / int(each.tokens.lengths.sum()) for each in plans]
         notes.append(
-            f"Aligned by {align}s: {plans[0].n_kept} places, {share[0]:.0%} of the tokens of the one model and "
-            f"{share[1]:.0%} of the other's."
+            f"Aligned by {align}s: {plans[0].n_kept} places, {share[0]:.0%} of the tokens of {owners[0]} and "
+            f"{share[1]:.0%} of those of {owners[1]}."
         )
     return Reading(plans, align, None if isinstance(texts, Tensor) else prepend_bos, notes)
 

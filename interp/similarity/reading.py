@@ -17,6 +17,7 @@ from interp.hooks.capturing import capture
 from interp.hooks.prompts import prompt_tokens
 from interp.models import identity
 from interp.runs import progress
+from interp.similarity.naming import SiteNames, site_names
 from interp.similarity.planning import Plan, Reading, Sites, layer_meaning, plan
 from interp.tasks.prompting import Prompts
 
@@ -52,6 +53,11 @@ class Representations:
     def n(self) -> int:
         """Tokens (or words, or documents) that are compared."""
         return len(self.documents)
+
+    @property
+    def names(self) -> SiteNames:
+        """How sites are called in sentences, the first ones before the second."""
+        return site_names(self.labels, self.second_labels, self.models)
 
     def take(self, rows: Shaped[Tensor, " rows"]) -> Representations:
         """Some of the tokens, by their places or a mask."""
@@ -104,7 +110,7 @@ def represent(
         rows = torch.stack([usual_tokens(x) for xs in read for x in xs]).all(0).cpu()
     notes = list(reading.notes)
     if rows is not None and not rows.all():
-        notes.append(outlier_note(int((~rows).sum()), len(rows)))
+        notes.append(outlier_note(int((~rows).sum()), len(rows), len(read)))
         read, documents = [[x[rows] for x in xs] for xs in read], documents[rows]
     return Representations(
         first=tuple(read[0]),
@@ -142,15 +148,17 @@ def _tokens_sha256(tokens: Tensor) -> str:
 
 
 def usual_tokens(x: Float[Tensor, "n d"]) -> Tensor:
-    """True for tokens at most ten times as long as the median one."""
+    """True for tokens at most ten times as long as the median one; for all where that is 0, as sparse latents are."""
     norms = torch.linalg.vector_norm(x, dim=1)
-    return norms <= OUTLIER * norms.median()
+    middle = norms.median()
+    return norms <= OUTLIER * middle if bool(middle > 0) else torch.ones_like(norms, dtype=torch.bool)
 
 
-def outlier_note(dropped: int, n: int) -> str:
+def outlier_note(dropped: int, n: int, n_models: int = 1) -> str:
     """How a result says that tokens were left out for their length."""
+    site = "some site of either model" if n_models == 2 else "some site"
     return (
-        f"{dropped} of {n} tokens are left out: at some site they are over ten times as long as the median "
+        f"{dropped} of {n} tokens are left out: at {site} they are over ten times as long as the median "
         "token there (drop_outliers=False, --keep-outliers, keeps them)."
     )
 

@@ -65,7 +65,8 @@ def _least_alike(found: SimilarityMap, two: bool) -> str:
     if not bool(data.isfinite().any()):
         return ""
     row, column = divmod(int(data.argmin()), data.shape[1])
-    pair = f"{_label(found, row)} and {_label(found, column, 1)}" + (" of the other" if two else "")
+    first, other = (" of the first model", " of the other") if two else ("", "")
+    pair = f"{_label(found, row)}{first} and {_label(found, column, 1)}{other}"
     return f"Least alike of all pairs are {pair}: {_number(found, row, column)}."
 
 

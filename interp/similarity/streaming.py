@@ -18,12 +18,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import InputError
+from interp.models import identity
 from interp.runs import progress, provenance
 from interp.similarity import failure_modes as found
 from interp.similarity.arrays import same_precision
 from interp.similarity.centred_kernels import FEWEST_TOKENS, aligned, hsic
 from interp.similarity.kernel_sums import kernel_sums
 from interp.similarity.kernels import Prepared, prepare_kernel
+from interp.similarity.naming import SiteNames, site_names
 from interp.similarity.planning import Reading
 from interp.similarity.reading import described, document_of, outlier_note, passes, usual_tokens
 from interp.similarity.similarity_map import SimilarityMap, build
@@ -83,11 +85,25 @@ class _Accumulator:
         self.met.append(documents.unique().numel())
 
 
+def check_minibatch(
+    minibatch: int, estimator: str = "debiased", max_tokens: int | None = None, n_permutations: int | None = None
+) -> None:
+    """Refuse what cannot be streamed, as far as it is seen without texts."""
+    if minibatch < SMALLEST:
+        raise InputError(f"a minibatch of {minibatch} tokens says too little; use {SMALLEST} or more")
+    if estimator != "debiased":
+        raise InputError("minibatches are averaged without bias only for the debiased estimate; leave estimator out")
+    if max_tokens is not None or n_permutations:
+        raise InputError(
+            "streaming takes all tokens and keeps none, so there is no permutation test; leave max_tokens and "
+            "n_permutations (--permutations) out, or minibatch"
+        )
+
+
 def stream_cka(reading: Reading, texts: Prompts, options: Streaming) -> SimilarityMap:
     """CKA of all pairs of sites over texts of any length, a pass at a time. See `interp.similarity.cka`."""
     started = datetime.now()
-    if options.minibatch < SMALLEST:
-        raise InputError(f"a minibatch of {options.minibatch} tokens says too little; use {SMALLEST} or more")
+    check_minibatch(options.minibatch)
     if reading.align == "document":
         raise InputError("documents are compared whole, without minibatches; leave minibatch out")
     if reading.plans[0].n_kept < 2 * options.minibatch:
@@ -95,7 +111,8 @@ def stream_cka(reading: Reading, texts: Prompts, options: Streaming) -> Similari
         raise InputError(f"{n} tokens make fewer than two minibatches of {options.minibatch}; leave minibatch out")
     n_first, accumulator = len(reading.plans[0].sites), _Accumulator(options)
     cautions, n_unused = list[str](), 0
-    labels = [label for each in reading.plans for label in each.labels]
+    both = [*(each.labels for each in reading.plans), ()]
+    names = site_names(both[0], both[1], [identity(each.model) for each in reading.plans])
     for xs, documents in _mixed(reading, options):
         if len(documents) < FEWEST_TOKENS["debiased"]:  # only of the last ones there can be so few
             n_unused = len(documents)
@@ -103,7 +120,7 @@ def stream_cka(reading: Reading, texts: Prompts, options: Streaming) -> Similari
         if not accumulator.models:
             accumulator.begin(xs)
             shares, dimensions = found.largest_dimension(xs)
-            cautions = _first_notes(labels, xs, shares, dimensions, accumulator, options)
+            cautions = _first_notes(names, xs, shares, dimensions, accumulator, options)
         for rows in torch.arange(len(documents)).split(options.minibatch):
             accumulator.add([x[rows] for x in xs], documents[rows])
     if not accumulator.sizes:
@@ -111,11 +128,12 @@ def stream_cka(reading: Reading, texts: Prompts, options: Streaming) -> Similari
     n_seen, sizes = sum(accumulator.sizes), torch.tensor(accumulator.sizes)
     n_kept = reading.plans[0].n_kept
     n_outliers = n_kept - n_seen - n_unused
-    notes = list(reading.notes) + ([outlier_note(n_outliers, n_kept)] if n_outliers else [])
+    notes = list(reading.notes) + ([outlier_note(n_outliers, n_kept, len(reading.plans))] if n_outliers else [])
     notes += _stream_notes(options, accumulator, n_unused)
     part = (slice(0, n_first), slice(n_first, None) if len(reading.plans) == 2 else slice(0, n_first))
     hsics = torch.stack(accumulator.values)
     values = aligned(_weighted(hsics, sizes))[part]
+    cautions += found.undefined_notes(names, [each.spread == 0 for each in accumulator.models], values)
     about = described(reading, texts, options.skip_first, options.drop_outliers)
     models = about["models"]
     model = {**models[0], **({"other": models[1]} if len(models) == 2 else {})}
@@ -189,7 +207,7 @@ def _ends(
 
 
 def _first_notes(
-    labels: Sequence[str | int],
+    names: SiteNames,
     xs: Sequence[Tensor],
     shares: Tensor,
     dimensions: Sequence[int],
@@ -197,9 +215,9 @@ def _first_notes(
     options: Streaming,
 ) -> list[str]:
     """What is found in the first pass, as in all tokens where they are at hand."""
-    notes = found.dominance_notes(labels, shares, dimensions, None, options.standardise) + found.token_notes(labels, xs)
+    notes = found.dominance_notes(names, shares, dimensions, None, options.standardise) + found.token_notes(names, xs)
     if options.kernel == "rbf":
-        notes += found.radial_notes(labels, accumulator.models)
+        notes += found.radial_notes(names, accumulator.models)
     return notes
 
 

@@ -40,8 +40,7 @@ def basis_of(x: Float[Tensor, "n d"], variance: float = 1.0) -> Basis:
 
     variance: 1 keeps all that vary (CCA, PWCCA), 0.99 is SVCCA's. In float64, from the covariance.
     """
-    if not 0 < variance <= 1:
-        raise InputError(f"variance is the share to keep, above 0 and at most 1, not {variance}")
+    check_variance(variance)
     rows = x.double()
     rows = rows - rows.mean(0)
     values, directions = torch.linalg.eigh(rows.T @ rows)
@@ -52,6 +51,12 @@ def basis_of(x: Float[Tensor, "n d"], variance: float = 1.0) -> Basis:
         n_kept = min(n_kept, int((share < variance - 1e-12).sum()) + 1)
     size = values[:n_kept].sqrt()
     return Basis(rows @ directions[:, :n_kept] / size, size[:, None] * directions[:, :n_kept].T)
+
+
+def check_variance(variance: float) -> None:
+    """Refuse a share that is none."""
+    if not 0 < variance <= 1:
+        raise InputError(f"variance is the share to keep, above 0 and at most 1, not {variance}")
 
 
 def check_sizes(x: Basis, y: Basis, n: int) -> None:

@@ -79,6 +79,13 @@ def test_words_and_streams(ask: Ask, llama: str, prose: str) -> None:
         (["--k", 3], "--k is an option of mutual_knn"),
         (["--site", "mlp_post"], "no site 'mlp_post'"),
         (["--n", 2, "--permutations", 10], "2 are too few"),
+        (["--n", 2, "--permutations", -3], "--permutations) is a number of draws, 0 for none, not -3"),
+        (["--kernel", "rbf", "--bandwidth", 0], "bandwidth=0 is no width"),
+        (["--bandwidth", 0.5], "give --kernel rbf too"),
+        (["--measure", "mutual_knn", "--k", 300], "more than 301 tokens, not 240"),
+        (["--minibatch", 16, "--permutations", 9], "(--permutations) out, or minibatch"),
+        (["--n-tokens", 1], "--n-tokens 1: the first token of a text is left out"),
+        (["--text", "/nowhere.txt"], "there are no texts at /nowhere.txt"),
         (["--n", 1], "--n 1: one text is too few, since tokens of a text resemble each other; give --n 2"),
         (["--metric", "euclidean"], "--metric is an option of mutual_knn"),
         (["--align", "word"], "needs texts"),
@@ -112,3 +119,6 @@ def test_what_is_refused_is_refused_before_the_model_is_read(ask: Ask, monkeypat
     monkeypatch.setattr("interp.cli.answering.load_model", lambda *_, **__: pytest.fail("the model was read"))
     ask("similarity", "--n", 1, code=2)
     ask("similarity", "--k", 3, code=2)
+    for options in (["--permutations", -1], ["--minibatch", 4], ["--text", "/nowhere"], ["--measure", "svcca"]):
+        more = ["--variance", 2] if "svcca" in options else []
+        ask("similarity", *options, *more, code=2)

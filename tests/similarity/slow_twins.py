@@ -15,7 +15,7 @@ def rbf_kernel(x: Tensor, bandwidth: float = 1.0) -> Tensor:
     """The width is the median distance between different tokens."""
     distances = torch.cdist(x.double(), x.double())
     upper = distances[tuple(torch.triu_indices(len(x), len(x), 1))]
-    width = bandwidth * upper[upper > 1e-4 * upper.max()].median()
+    width = bandwidth * float(np.median(upper[upper > 1e-4 * upper.max()]))
     return torch.exp(-distances.square() / (2 * width**2))
 
 

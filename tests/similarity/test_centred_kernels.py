@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import scipy.spatial
 import torch
 
 from interp.errors import InputError
@@ -39,6 +41,15 @@ def test_radial_kernels(estimator: str, bandwidth: float) -> None:
     kept = GROUP != 1
     expected = cka(k[kept][:, kept], l[kept][:, kept], estimator)
     assert cka_without_groups(sums, estimator)[1, 0, 1] == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("n", [4, 6, 40, 42])
+def test_the_width_is_numpys_median_of_the_distances(n: int) -> None:
+    # 4 and 40 tokens have an even number of distances: their median lies between the two middle ones.
+    x = torch.randn(n, 3, generator=torch.Generator().manual_seed(n), dtype=torch.float64)
+    prepared = prepare_kernel(x, "rbf", 0.7)
+    expected = 0.7 * np.median(scipy.spatial.distance.pdist(prepared.rows.numpy()))
+    assert prepared.width == pytest.approx(expected, rel=1e-12)
 
 
 def test_closed_forms() -> None:

@@ -16,6 +16,8 @@ from interp.results import load
 from interp.similarity import SimilarityMap, compare, compare_arrays, represent
 from interp.similarity.centred_kernels import aligned
 from interp.similarity.failure_modes import spanned
+from interp.similarity.measuring import measure_all
+from interp.similarity.uncertainty import contributions
 from tests.similarity.slow_twins import cka, linear_kernel, related, unbiased_hsic
 from tests.tiny_models import random_tokens, tiny
 
@@ -168,6 +170,26 @@ def test_neighbours_by_either_metric(metric: str) -> None:
     assert {"cosine": "cosine", "euclidean": "Euclidean"}[metric] in found.plots[0].caption
 
 
+def test_intervals_of_neighbours_leave_documents_out_as_neighbours_too() -> None:
+    """Against jackknife pseudo-values of the measure itself on the tokens that are left."""
+    x, y = related(60)
+    documents = torch.arange(60) // 6
+    data = represent_arrays(x, y, documents)
+    measured = measure_all("mutual_knn", data, documents, similarity.Options(k=3), intervals=True)
+    without = [similarity.mutual_knn_of(x[documents != g], y[documents != g], k=3) for g in range(10)]
+    whole = torch.tensor(similarity.mutual_knn_of(x, y, k=3), dtype=torch.float64)
+    expected = contributions(whole, torch.tensor(without, dtype=torch.float64), torch.full((10,), 6))
+    assert measured.contributed is not None
+    torch.testing.assert_close(measured.contributed.flatten(), expected, atol=1e-5, rtol=1e-5)
+    halves = measure_all("mutual_knn", data, torch.arange(60) // 30, similarity.Options(k=30), intervals=True)
+    assert halves.contributed is None, "of half of the tokens none has 30 others"
+    assert any("No intervals: without the longest document" in note for note in halves.notes)
+
+
+def represent_arrays(x: torch.Tensor, y: torch.Tensor, documents: torch.Tensor) -> similarity.Representations:
+    return similarity.Representations(first=(x,), labels=("x",), second=(y,), second_labels=("y",), documents=documents)
+
+
 def test_captions_say_what_layers_are_and_over_what_chance_was_tested() -> None:
     found = similarity.cka(tiny("llama"), TOKENS, n_permutations=39, n_resamples=50)
     heatmap, beside = found.plots
@@ -213,7 +235,7 @@ def test_a_site_that_does_not_vary_has_no_similarity() -> None:
     found = compare_arrays({"x": x, "constant": torch.ones(120, 4)}, n_permutations=19)
     assert found.map[0, 0] == pytest.approx(1)
     assert found.map[:, 1].isnan().all()
-    assert any("do not vary" in note for note in found.notes)
+    assert any("with constant, which does not vary" in note for note in found.notes)
 
 
 def test_many_pairs_of_decompositions_come_without_intervals_and_say_so() -> None:
@@ -244,6 +266,16 @@ def test_plain_arrays_of_documents_in_any_order() -> None:
         (("x", "y"), {"documents": [1, 2]}, "2 document labels"),
         (("x", "y"), {"documents": [1] * 60 + [2] * 60, "n_permutations": 10}, "2 are too few"),
         (("empty",), {}, "at least one matrix"),
+        (("x", "y"), {"kernel": "rbf", "bandwidth": 0.0}, "bandwidth=0 is no width"),
+        (("x", "y"), {"kernel": "rbf", "bandwidth": -1.0}, "bandwidth=-1 is no width"),
+        (("x", "y"), {"estimator": "plain"}, "valid: debiased, biased"),
+        (("x", "y", "svcca"), {"variance": 1.5}, "above 0 and at most 1"),
+        (("x", "y", "rsa"), {"distance": "city"}, "valid: correlation, cosine, euclidean"),
+        (("x", "y", "mutual_knn"), {"k": 0}, "k=0 is no number of neighbours; give 1 or more"),
+        (("x", "y", "mutual_knn"), {"k": 119}, "k=119 neighbours need more than 120 tokens, not 120"),
+        (("x", "y"), {"n_permutations": -1}, "n_permutations .*not -1"),
+        (("x", "y"), {"n_resamples": -1}, "n_resamples is a number of draws"),
+        (("x", "y"), {"max_tokens": 3}, "give 4 or more"),
     ],
 )
 def test_mistakes_are_one_sentence(arguments: tuple, options: dict, message: str) -> None:
@@ -261,6 +293,7 @@ def test_mistakes_are_one_sentence(arguments: tuple, options: dict, message: str
         ({"minibatch": 32, "estimator": "biased"}, "debiased"),
         ({"minibatch": 32, "max_tokens": 50}, "keeps none"),
         ({"minibatch": 32, "align": "document"}, "without minibatches"),
+        ({"minibatch": 32, "n_permutations": 9}, "no permutation test"),
     ],
 )
 def test_what_cannot_be_streamed(options: dict, message: str) -> None:
@@ -268,10 +301,26 @@ def test_what_cannot_be_streamed(options: dict, message: str) -> None:
         similarity.cka(tiny("llama"), TOKENS, **options)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"estimator": "plain"},
+        {"kernel": "radial"},
+        {"kernel": "rbf", "bandwidth": -1.0},
+        {"n_permutations": -1},
+        {"minibatch": 4},
+    ],
+)
+def test_what_is_refused_is_refused_before_a_model_runs(options: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("interp.similarity.reading.capture", lambda *_, **__: pytest.fail("the model ran"))
+    with pytest.raises(InputError):
+        similarity.cka(tiny("llama"), TOKENS, **options)
+
+
 def test_nan_in_a_model_is_refused() -> None:
     read = represent(tiny("llama"), TOKENS)
     read.first[2][7, 3] = torch.nan
-    with pytest.raises(InputError, match="at 2 holds NaN"):
+    with pytest.raises(InputError, match="at layer 2 holds NaN"):
         compare(read)
 
 

@@ -11,7 +11,7 @@ from interp.hooks import sites
 from interp.hooks.prompts import prompt_tokens
 from interp.similarity import represent
 from interp.similarity.aligning import paired, tokens_and_spans, word_ends
-from interp.similarity.reading import rows_a_pass
+from interp.similarity.reading import rows_a_pass, usual_tokens
 from tests.tasks.space_tokenizer import space_model
 from tests.tiny_models import random_tokens, tiny
 
@@ -130,6 +130,31 @@ def test_tokens_of_massive_norm_are_left_out_and_that_is_said() -> None:
         found, kept = represent(model, tokens), represent(model, tokens, drop_outliers=False)
     assert (found.n, kept.n) == (60, 66)
     assert any("6 of 66 tokens are left out" in note for note in found.notes)
+
+
+def test_a_site_where_most_tokens_are_zero_leaves_no_token_out() -> None:
+    sparse = torch.zeros(9, 4)
+    sparse[2:5] = 1
+    assert usual_tokens(sparse).all(), "the median length is 0 and says nothing about outliers"
+    sparse[:] = 1
+    sparse[3] = 11
+    assert usual_tokens(sparse).tolist() == [i != 3 for i in range(9)]
+
+
+def test_notes_on_reading_name_the_models(pair) -> None:
+    (note,) = (note for note in represent(*_turned(pair)).notes if "Aligned by characters" in note)
+    names = [pair[0].cfg.model_name, pair[1].cfg.model_name]
+    named = names if names[0] != names[1] else ["the first model", "the other model"]
+    assert f"of the tokens of {named[0]} and" in note
+    assert f"of those of {named[1]}." in note
+    model, tokens = tiny("llama"), random_tokens(6, 12)
+    with interp.intervene(model, interp.steer(sites.resid_pre(2), 1e4 * torch.ones(48), positions=[5])):
+        found = represent(model, tokens, model)
+    assert any("at some site of either model they are" in note for note in found.notes)
+
+
+def _turned(pair) -> tuple[object, list[str], object]:
+    return pair[0], TEXTS, pair[1]
 
 
 @pytest.mark.parametrize(
