@@ -15,7 +15,7 @@ a control task (a random class for every word), shuffled labels, the same model
 with random weights, the token embedding alone, and the majority class; a probe
 that does no better than these has found nothing that the model computes.
 
-With its defaults (SmolLM2, 30 layers, 2000 examples) it takes about 12 minutes
+With its defaults (SmolLM2, 30 layers, 2000 examples) it takes about 11 minutes
 of processor time; with --quick about one minute.
 """
 
