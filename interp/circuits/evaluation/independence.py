@@ -63,8 +63,14 @@ def _gaussian(values: Float[Tensor, " example"]) -> Float[Tensor, "example examp
     values = values.double()
     distances = (values[:, None] - values).abs()
     positive = distances[distances > 0]
-    width = positive.median() if len(positive) else distances.new_ones(())
+    width = _median(positive) if len(positive) else distances.new_ones(())
     return (-(distances**2) / (2 * width**2)).exp()
+
+
+def _median(numbers: Float[Tensor, " number"]) -> Float[Tensor, ""]:
+    """The mean of the two middle ones where they are even in number, of which Tensor.median takes the lower."""
+    ordered = numbers.sort().values
+    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
 def _centred(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import binom, binomtest
@@ -60,6 +61,17 @@ def test_independence_p_values_are_uniform_for_independent_scores() -> None:
     ordered = torch.tensor(p_values).sort().values
     # Kolmogorov-Smirnov: 1.63 / sqrt(200) is the 1 % point.
     assert (ordered - (torch.arange(200) + 0.5) / 200).abs().max() < 1.63 / 200**0.5
+
+
+def test_the_widths_of_independence_are_numpys_medians() -> None:
+    # The criterion of Gretton et al. 2005, (tr KHLH) / n², with 6 distances, whose median lies between two of them.
+    values = [np.array([0.0, 1, 3, 7]), np.array([2.0, 0, 9, 4])]
+    distances = [np.abs(each[:, None] - each) for each in values]
+    widths = [np.median(each[np.triu_indices(4, 1)]) for each in distances]
+    k, m = (np.exp(-(each**2) / (2 * width**2)) for each, width in zip(distances, widths))
+    h = np.eye(4) - 1 / 4
+    found, _ = hsic_permutation(*(torch.tensor(each) for each in values), n_permutations=1, seed=0)
+    assert found == pytest.approx(np.trace(k @ h @ m @ h) / 16, rel=1e-9)
 
 
 def test_independence_sees_a_dependence_that_correlation_does_not() -> None:
