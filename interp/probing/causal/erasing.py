@@ -44,7 +44,7 @@ class ErasureResult(Result):
     accuracy [erased, probe, layer] with `_low`, `_high`: of probes learnt anew ("linear", "perceptron"), "before" and
     after each method; majority_accuracy; rank and moved [method, layer]: directions taken out, and the length of what
     is taken out as a share of the length of states about their mean; "read METHOD", "write METHOD" [layer, direction,
-    feature] (rows of zeros beyond the rank) and mean [layer, feature]: the erasers themselves.
+    feature] (rows of zeros beyond the rank) and "mean METHOD" [layer, feature]: the erasers themselves.
     """
 
     kind: ClassVar[str] = "erasure"
@@ -54,7 +54,7 @@ class ErasureResult(Result):
         if f"read {method}" not in self.values:
             raise unknown("method", method, [name[5:] for name in self.values if name.startswith("read ")])
         read, write = (self.values[f"{what} {method}"].sel(layer=layer).data for what in ("read", "write"))
-        return Eraser(read.T, write, self.values["mean"].sel(layer=layer).data)
+        return Eraser(read.T, write, self.values[f"mean {method}"].sel(layer=layer).data)
 
     def intervention(self, layer: int, method: str = "leace", positions: Positions = None) -> Intervention:
         """The erasure as something for `interp.intervene`, at all tokens or some."""
@@ -196,7 +196,7 @@ def _maps(prepared: Prepared, by_method: Mapping[str, Sequence[Mapping[str, Tens
             rows = [one["read"].T if what == "read" else one["write"] for one in by_layer]
             padded = [torch.cat([part, part.new_zeros(longest - len(part), part.shape[1])]) for part in rows]
             found[f"{what} {method}"] = Values(torch.stack(padded), axes)
-        found["mean"] = Values(torch.stack([one["mean"] for one in by_layer]), (layer, feature))
+        found[f"mean {method}"] = Values(torch.stack([one["mean"] for one in by_layer]), (layer, feature))
     return found
 
 

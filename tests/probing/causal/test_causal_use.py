@@ -18,7 +18,9 @@ from interp.probing import Answers, align, amnesic, erase, labelled_tokens, stee
 from interp.probing.causal.alignment import LEARNT, MEANS, WHOLE
 from interp.probing.causal.curves import Curve, curve_plot
 from interp.probing.causal.effects import CONTROLS, share_at_least
+from interp.probing.causal.erasing import fit_eraser
 from interp.probing.causal.findings import alignment_findings, erasure_findings, steering_findings
+from interp.probing.causal.preparing import Question, prepare
 from interp.probing.causal.subspace_search import partners
 from interp.results import Axis
 from tests.probing.causal.used_and_unused import ANSWERS, GAIN, MARGIN, examples, model
@@ -170,6 +172,10 @@ def test_the_kept_eraser_is_the_one_that_was_tried(used: Any) -> None:
         logits = model()(data.tokens)[:, -1]
     yes, no = ANSWERS.of["plus"][0], ANSWERS.of["minus"][0]
     assert float((logits[:, yes] - logits[:, no]).abs().max()) < 0.1 * MARGIN
+    prepared = prepare(model(), data, Question(layers=[1], answers=ANSWERS))
+    for method in ("leace", "inlp"):
+        tried = fit_eraser(prepared, method, 0, used.settings["max_rank"])
+        torch.testing.assert_close(used.eraser(1, method)(prepared.x[0]), tried(prepared.x[0]), rtol=0, atol=1e-6)
     assert used.eraser(1, "inlp").rank == int(one(used, "rank", method="inlp"))
 
 
