@@ -21,7 +21,9 @@ from rich.console import Console
 
 from interp import heads
 from interp.cli.answering import Answer, Options, Several, answering, named_heads
+from interp.cli.counts import check_counts
 from interp.heads import Spectra
+from interp.heads.matrices.parts import matrices_of, stated_offset
 from interp.heads.rotating import titled_by_offset
 
 
@@ -47,7 +49,10 @@ class Config(Options):
 
 def main(config: Config, console: Console | None = None) -> int:
     """Decompose, print the scores beside those of turned circuits, keep everything in a run."""
+    check_counts(config, n_random=2, best=1)
     with answering("weights-eigen", config, title=f"Spectra of heads of {config.model}", console=console) as a:
+        # A mistake is told before heads are scored.
+        stated_offset(a.model, matrices_of(a.model, ["0.0"], config.circuits or None, config.offset), config.offset)
         chosen = list(config.heads) or _best(a, config.best)
         found = a.step(
             "spectra",

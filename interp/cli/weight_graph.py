@@ -17,6 +17,7 @@ from rich.console import Console
 
 from interp import heads
 from interp.cli.answering import Options, answering
+from interp.cli.counts import check_counts
 from interp.heads import CompositionGraph
 from interp.heads.rotating import titled_by_offset
 
@@ -39,6 +40,7 @@ class Config(Options):
 
 def main(config: Config, console: Console | None = None) -> int:
     """Score all pairs, print the strongest edges, keep everything in a run."""
+    check_counts(config, max_edges=1, top=1)
     with answering("weights-graph", config, title=f"Heads of {config.model} that compose", console=console) as a:
         found = a.step(
             "graph",

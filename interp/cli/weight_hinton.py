@@ -20,6 +20,7 @@ from rich.console import Console
 
 from interp import heads
 from interp.cli.answering import Options, Several, answering
+from interp.cli.counts import check_counts
 from interp.heads.rotating import titled_by_offset
 
 
@@ -43,6 +44,7 @@ class Config(Options):
 
 def main(config: Config, console: Console | None = None) -> int:
     """Draw, print the largest weights, keep everything in a run."""
+    check_counts(config, n=1, top=1)
     title = f"{config.part} {config.matrix} of {config.model}"
     with answering("weights-hinton", config, title=title, console=console) as a:
         found = a.step(

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from interp import heads
 from interp.cli.answering import Options, answering
+from interp.cli.counts import check_counts
 from interp.cli.fitting import fitting_length
 from interp.cli.passages import ENGLISH, long_prompts
 from interp.heads import WeightsInContext
@@ -52,6 +53,7 @@ class Config(Options):
 
 def main(config: Config, console: Console | None = None) -> int:
     """Run the text, print what the directions carry and where, keep everything in a run."""
+    check_counts(config, n_tokens=1, directions=1)
     title = f"{config.part} {config.matrix} of {config.model} in context"
     with answering("weights-in-context", config, title=title, console=console) as a:
         only_matrix(a.model, config.part, config.matrix, config.offset)  # a mistake is told before texts are read

@@ -19,7 +19,8 @@ import tyro
 from rich.console import Console
 
 from interp import heads
-from interp.cli.answering import Answer, Options, answering
+from interp.cli.answering import Answer, Maybe, Options, answering
+from interp.cli.counts import check_counts, fitting_count
 from interp.heads import VirtualWeights
 from interp.heads.rotating import key_place
 
@@ -36,8 +37,8 @@ class Config(Options):
     """What the later head reads with: queries, keys or values."""
     offset: int = 0
     """For q and k in rotary models: how many tokens before the query the key lies (0: without rotation)."""
-    n: int = 5
-    """Singular directions told in words."""
+    n: Maybe[int] = None
+    """Singular directions told in words (default: 5, or as many as a head has)."""
     words: int = 5
     """Words at each end of a direction."""
     pairs: int = 12
@@ -48,8 +49,10 @@ class Config(Options):
 
 def main(config: Config, console: Console | None = None) -> int:
     """Multiply, print sizes, words and pairs, keep everything in a run."""
+    check_counts(config, n=1, words=1, pairs=0, n_random=2)
     title = f"Virtual weights of {config.model}, {config.source} to {config.destination}"
     with answering("weights-virtual", config, title=title, console=console) as a:
+        n = fitting_count("n", config.n, 5, int(a.model.cfg.d_head))
         found = a.step(
             "virtual",
             lambda: heads.virtual_weights(
@@ -58,7 +61,7 @@ def main(config: Config, console: Console | None = None) -> int:
                 config.destination,
                 config.kind,
                 offset=config.offset,
-                n=config.n,
+                n=n,
                 top=config.words,
                 n_pairs=config.pairs,
                 n_random=config.n_random,

@@ -19,7 +19,8 @@ import pandas as pd
 from rich.console import Console
 
 from interp import heads
-from interp.cli.answering import Options, Several, answering
+from interp.cli.answering import Maybe, Options, Several, answering
+from interp.cli.counts import check_counts, fitting_count
 from interp.heads import SingularDirections
 from interp.heads.rotating import titled_by_offset
 from interp.hooks.head_names import all_heads
@@ -33,8 +34,8 @@ class Config(Options):
     """Heads, as 18.6, and MLPs, as m5 (default: all heads are looked through, and the best are shown)."""
     matrices: Several[str] = ()
     """Only these of OV, QK, W_in, W_gate, W_out (default: all that a part has; OV of all heads)."""
-    n: int = 6
-    """Singular directions of each matrix."""
+    n: Maybe[int] = None
+    """Singular directions of each matrix (default: 6, or as many as a head has)."""
     words: int = 5
     """Words at each end of a direction."""
     offset: int = 0
@@ -49,23 +50,25 @@ class Config(Options):
 
 def main(config: Config, console: Console | None = None) -> int:
     """Take apart, print the directions whose words stand out most, keep everything in a run."""
+    check_counts(config, n=1, words=1, n_random=2, best=1, top=1)
     with answering("weights", config, title=f"Singular directions of {config.model}", console=console) as a:
         parts, chosen = list(config.parts), config.matrices or None
+        n = config.n if parts and config.n else fitting_count("n", config.n, 6, int(a.model.cfg.d_head))
         options = {"top": config.words, "offset": config.offset, "seed": config.seed}
         if not parts:
             every = all_heads(a.model)
             looked = a.step(
                 "all_heads",
                 lambda: heads.singular_directions(
-                    a.model, every, chosen or "OV", n=2, n_random=20, n_drawn=0, **options
+                    a.model, every, chosen or "OV", n=min(2, n), n_random=20, n_drawn=0, **options
                 ),
             )
             parts = _best(looked, config.best)
             a.say(f"{len(every)} heads looked through; shown are {', '.join(parts)}")
-            a.conclude(_shares(looked, len(every)))
+            a.conclude(_shares(looked, len(every), min(2, n)))
         found = a.step(
             "directions",
-            lambda: heads.singular_directions(a.model, parts, chosen, n=config.n, n_random=config.n_random, **options),
+            lambda: heads.singular_directions(a.model, parts, chosen, n=n, n_random=config.n_random, **options),
         )
         title = "directions whose words stand out most, in SD of random directions"
         a.show(standing_out(found, config.top), titled_by_offset(title, found.settings["offset"]))
@@ -74,13 +77,13 @@ def main(config: Config, console: Console | None = None) -> int:
     return 0
 
 
-def _shares(looked: SingularDirections, n_heads: int) -> str:
+def _shares(looked: SingularDirections, n_heads: int, n: int) -> str:
     """What all heads do together, from which the best are chosen."""
     rows = looked.standing_out().to_dict("records")
     told = ", ".join(f"{row['side']} {row['share']:.0%}" for row in rows)
     return (
-        f"Of the 2 largest directions of all {n_heads} heads these shares stand out more than 95 % of those of random "
-        f"matrices: {told}; 5 % would by chance."
+        f"Of the {n} largest directions of all {n_heads} heads these shares stand out more than 95 % of those of "
+        f"random matrices: {told}; 5 % would by chance."
     )
 
 

@@ -38,7 +38,9 @@ def to_tokens(model: TransformerBridge, text: str, prepend_bos: bool) -> Int[Ten
 
 def bos_token(model: TransformerBridge) -> int:
     """The token that marks the beginning of a text. Raises InputError when the tokenizer has none."""
-    bos = tokenizer_of(model).bos_token_id
+    if model.tokenizer is None:
+        raise InputError(f"{model.cfg.model_name} has no tokenizer and so no BOS token; leave BOS out")
+    bos = model.tokenizer.bos_token_id
     if bos is None:
         raise InputError(f"the tokenizer of {model.cfg.model_name} has no BOS token; use prepend_bos=False")
     return int(bos)

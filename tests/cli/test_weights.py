@@ -119,7 +119,31 @@ def test_weights_with_their_inputs(ask: Ask, tmp_path: Path) -> None:
         ("weights in-context", ["1.0", "OV", "--n", 0], "n=0 leaves no passage"),
         ("weights in-context", ["m20", "OV"], "m20: an MLP has W_in, W_out"),
         ("weights sdv", [], "did you mean 'svd'"),
+        ("weights", ["--n", 0], "--n 0 is too few; use at least 1"),
+        ("weights", ["--n", 400], "--n 400 is too many; there are 27 here"),
+        ("weights", ["--words", 0], "--words 0 is too few"),
+        ("weights", ["--n-random", 1], "--n-random 1 is too few; use at least 2"),
+        ("weights", ["--best", 0], "--best 0 is too few"),
+        ("weights eigen", ["--best", 0], "--best 0 is too few"),
+        ("weights eigen", ["--circuits", "W_in"], "a head has OV and QK"),
+        ("weights eigen", ["--offset", 1], "rotary positions only"),
+        ("weights virtual", ["0.0", "1.0", "--pairs", -1], "--pairs -1 is too few; use at least 0"),
+        ("weights virtual", ["0.0", "1.0", "--n", 99], "--n 99 is too many; there are 27 here"),
+        ("weights graph", ["--max-edges", 0], "--max-edges 0 is too few"),
+        ("weights hinton", ["1.0", "OV", "--top", 0], "--top 0 is too few"),
+        ("weights in-context", ["1.0", "OV", "--n-tokens", 0], "--n-tokens 0 is too few"),
+        ("weights in-context", ["1.0", "OV", "--directions", 0], "--directions 0 is too few"),
+        ("weights in-context", ["1.0", "OV", "--bos"], "has no tokenizer and so no BOS token; leave BOS out"),
     ],
 )
-def test_mistakes_are_one_sentence(command: str, options: list[object], message: str, ask: Ask) -> None:
+def test_mistakes_are_one_sentence_before_any_step(
+    command: str, options: list[object], message: str, ask: Ask, tmp_path: Path
+) -> None:
     assert message in ask(command, *options, code=2)
+    assert not list(tmp_path.rglob("result.json"))
+
+
+@pytest.mark.parametrize(("command", "heads"), [("weights", []), ("weights virtual", ["0.0", "1.0"])])
+def test_small_heads_are_shown_whole(command: str, heads: list[str], ask: Ask) -> None:
+    """The usual number of directions is more than the heads of this model have."""
+    assert "results:" in ask(command, *heads, "--words", 1, model="toy/linear")

@@ -93,6 +93,8 @@ def composition_graph(
             raise unknown("kind of composition", kind, KINDS)
     if int(model.cfg.n_layers) < 2 or not chosen:
         raise InputError("heads compose across layers; this needs a model of at least two, and a kind of q, k and v")
+    if max_edges < 1:
+        raise InputError(f"max_edges={max_edges} leaves nothing to show; use at least 1")
     if not 0 < level < 1:
         raise InputError(f"level={level} is no probability of a false edge; choose one between 0 and 1")
     stated = checked_offset(model, offset) if set(chosen) & {"q", "k"} else None

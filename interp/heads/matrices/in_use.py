@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from interp.errors import InputError
 from interp.heads.matrices.actual_inputs import Received, received
 from interp.heads.matrices.factored import Singular
 from interp.heads.matrices.parts import PartLike, only_matrix, stated_offset
@@ -96,6 +97,8 @@ def weights_in_context(
     matrices and offsets that the model does not have, and for prompts with too few tokens.
     """
     started = datetime.now()
+    if n < 1 or top < 1:
+        raise InputError(f"n={n} directions with top={top} examples leave nothing to tell; use at least 1 of each")
     chosen = only_matrix(model, part, matrix, offset)
     stated = stated_offset(model, [chosen], offset)
     tokens = as_prompts(model, prompts, prepend_bos=prepend_bos)

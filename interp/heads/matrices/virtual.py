@@ -133,6 +133,8 @@ def virtual_weights(
         raise InputError(
             f"head {head_name(first)} writes nothing that {head_name(second)} reads: name an earlier layer"
         )
+    if n_pairs < 0:
+        raise InputError(f"n_pairs={n_pairs} is no number of pairs; use 0 for none")
     if n_random < 2:
         raise InputError(f"n_random={n_random} gives no control; use at least 2 random turns")
     stated = None if kind == "v" else checked_offset(model, offset)

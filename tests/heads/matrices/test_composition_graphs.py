@@ -118,6 +118,7 @@ def test_results_are_stored_and_state_their_offset(tmp_path: object) -> None:
         ({"kinds": "z"}, "there is no kind of composition 'z'"),
         ({"kinds": ()}, "a kind of q, k and v"),
         ({"level": 1.5}, "no probability of a false edge"),
+        ({"max_edges": 0}, "max_edges=0 leaves nothing to show"),
         ({"offset": 64}, "no key lies 64 tokens back"),
     ],
 )

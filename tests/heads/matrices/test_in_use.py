@@ -126,6 +126,7 @@ def test_results_are_stored_and_drawn(tmp_path: object) -> None:
     [
         ("1.2", "W_in", {}, "a head has OV and QK; W_in goes"),
         ("1.9", "OV", {}, "head 9 does not exist"),
+        ("1.2", "OV", {"n": 0}, "n=0 directions with top=4 examples"),
         ("1.2", "QK", {"offset": 40}, "0 tokens with a key 40 tokens back"),
         ("1.2", "QK", {"offset": 64}, "in a context of 64"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -162,8 +163,11 @@ def test_of_many_words_some_are_asked_against_all(n: int, monkeypatch: pytest.Mo
         (("0.1", "7.0"), "layer 7"),
         (("0.1", "2.3", "z"), "there is no kind of composition 'z'"),
         (("0.1", "m2"), "'m2' names no head"),
+        (("0.1", "2.3", {"n_pairs": -1}), "n_pairs=-1 is no number of pairs"),
+        (("0.1", "2.3", {"n_random": 1}), "n_random=1 gives no control"),
     ],
 )
-def test_mistakes_are_one_sentence(options: tuple[str, ...], message: str) -> None:
+def test_mistakes_are_one_sentence(options: tuple[Any, ...], message: str) -> None:
+    *heads, named = options if isinstance(options[-1], dict) else (*options, {})
     with pytest.raises(InputError, match=message):
-        interp.heads.virtual_weights(tiny("llama"), *options)
+        interp.heads.virtual_weights(tiny("llama"), *heads, **named)
