@@ -71,7 +71,8 @@ def _over_prompts(name: str, values: Values, prefix: str, kept_as: str) -> dict[
 def _median_over_prompts(name: str, values: Values) -> dict[str, Values]:
     if len(values.data) == 1:
         return {name: values.sel(example=0)}
-    median = Values(values.data.nanmedian(0).values, values.axes[1:], values.unit, "median over prompts, 0 is the top")
+    middle = values.data.nanquantile(0.5, dim=0)  # of two middle ranks nanmedian takes the lower
+    median = Values(middle, values.axes[1:], values.unit, "median over prompts, 0 is the top")
     return {name: median, f"{name}_per_prompt": values}
 
 

@@ -134,7 +134,7 @@ def _words(found: Result, n: int) -> tuple[str, str]:
         f"{by_side['corrupt']} on the ABC prompts; every measure is a mean over {n} pairs with its 95 % interval."
     )
     rank = found.per_example.sel(measure="answer_rank", side="clean").data
-    median, mean = float(rank.median()), float(rank.mean())
+    median, mean = float(rank.double().quantile(0.5)), float(rank.mean())
     pulled = mean > 2 * median + 1
     caveat = f"A few prompts pull the mean rank up: the median rank on the clean prompts is {median:g}." * pulled
     return caption, " ".join(part for part in (caveat, few(n)) if part)

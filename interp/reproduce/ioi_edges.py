@@ -198,7 +198,7 @@ def random_words(judged: CircuitReport) -> str:
     ends = [float(drawn.quantile(share)) for share in (0.05, 0.95)]
     return (
         f" {len(drawn)} random circuits, connected and with as many edges into every layer, keep "
-        f"{in_words(float(drawn.median()), ends[0], ends[1], False)} (median and the range of 90 % of them; "
+        f"{in_words(float(drawn.quantile(0.5)), ends[0], ends[1], False)} (median and the range of 90 % of them; "
         f"{int((drawn >= middle).sum())} of {len(drawn)} do as well, p = {float(values['random_p'].data):.2g})."
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -52,6 +53,12 @@ def test_the_last_entry_is_the_models_own_prediction(name: str) -> None:
     own = model(tokens)[:, -1].log_softmax(-1)
     last = result.values["log_prob_per_prompt"].sel(layer=model.cfg.n_layers).data
     torch.testing.assert_close(last, own[:, [5, 7, 11]], atol=1e-4, rtol=1e-4)
+
+
+def test_the_rank_over_prompts_is_numpys_median() -> None:
+    result = logit_lens(tiny("llama"), random_tokens(4, 6), targets=[5, 7])
+    expected = np.median(result.values["rank_per_prompt"].data.numpy(), axis=0)
+    assert result.values["rank"].data.tolist() == expected.tolist()
 
 
 def test_without_targets_the_models_prediction_is_followed() -> None:

@@ -74,7 +74,7 @@ def _beside(report: CircuitReport) -> str:
         return ""
     drawn = report.values["random"].data.double()
     p = float(report.values["random_p"].data)
-    return f"{len(drawn)} random circuits of its size keep {float(drawn.median()):.2f} (median; p = {p:.2g}); "
+    return f"{len(drawn)} random circuits of its size keep {float(drawn.quantile(0.5)):.2f} (median; p = {p:.2g}); "
 
 
 def what_it_cannot_say(report: CircuitReport) -> list[str]:

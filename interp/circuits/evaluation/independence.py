@@ -6,6 +6,7 @@ Statistical Test of Independence"), widths by the median distance, and its p-val
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -63,14 +64,9 @@ def _gaussian(values: Float[Tensor, " example"]) -> Float[Tensor, "example examp
     values = values.double()
     distances = (values[:, None] - values).abs()
     positive = distances[distances > 0]
-    width = _median(positive) if len(positive) else distances.new_ones(())
+    # numpy's, since Tensor.median is the lower of the two middle ones where they are even in number.
+    width = float(np.median(positive.numpy())) if len(positive) else 1.0
     return (-(distances**2) / (2 * width**2)).exp()
-
-
-def _median(numbers: Float[Tensor, " number"]) -> Float[Tensor, ""]:
-    """The mean of the two middle ones where they are even in number, of which Tensor.median takes the lower."""
-    ordered = numbers.sort().values
-    return (ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2
 
 
 def _centred(kernel: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:

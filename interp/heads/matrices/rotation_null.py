@@ -13,6 +13,7 @@ ones), so very small probabilities are orders of magnitude, not numbers.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from scipy.special import betaincc  # type: ignore[import-untyped]
@@ -49,11 +50,18 @@ def beyond_both(logs: Float[Tensor, "source destination"], n_rounds: int = 8) ->
 
     Rows and columns are medians of what the others leave over (Tukey 1977, median polish); the unit is 1.4826 times the
     median size of what is left. NaN entries have no say. All are NaN where rows and columns explain most entries
-    exactly, as with very few heads: without a spread there is nothing to hold an entry against.
+    exactly: without a spread there is nothing to hold an entry against. So they are with fewer than three rows or
+    columns, of which no entry can stand out: medians of two are means, and leave the same in all.
     """
-    left = logs - logs.nanmedian()
+    there = ~logs.isnan()
+    if min(int(there.any(dim).sum()) for dim in (0, 1)) < 3:
+        return torch.full_like(logs, torch.nan)
+    # numpy's, since Tensor.nanmedian is the lower of the two middle ones where they are even in number.
+    left = np.ma.masked_invalid(logs.numpy())
+    left = left - np.ma.median(left)
     for _ in range(n_rounds):
-        for dim in (1, 0):
-            left = left - left.nanmedian(dim, keepdim=True).values.nan_to_num()
-    unit = 1.4826 * left.abs().nanmedian()
-    return left / unit if unit > 1e-6 else torch.full_like(left, torch.nan)  # less is rounding
+        for axis in (1, 0):
+            left = left - np.ma.median(left, axis, keepdims=True)
+    unit = 1.4826 * float(np.ma.filled(np.ma.median(abs(left)), np.nan))
+    rest = torch.from_numpy(left.filled(np.nan))
+    return rest / unit if unit > 1e-6 else torch.full_like(rest, torch.nan)  # less is rounding
