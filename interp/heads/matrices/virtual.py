@@ -255,7 +255,7 @@ def _plots(first: str, second: str, kind: str, offset: int | None, own_token: fl
             x="draw",
             title=f"Words that match themselves, {first} to {second}",
             caption="Share of words that are the largest entry of their own row: dashed, in the virtual weights; bars, "
-            f"with what the first head writes turned at random, a bar a turn.{where}",
+            f"with what the first head writes turned at random, a bar a turn (no bar: no word at all).{where}",
             caveat="A word may match itself strongly and another one still more; that counts for nothing here.",
             options={"references": {"actual": own_token}, "y_label": "share of words", "x_label": "random turn"},
         ),
