@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from interp.probing.solving.calibrating import comparable, losses, mixed_losses, spread
+from interp.probing.solving.calibrating import OWN_OR_NONE, SCALES, comparable, mixed_losses, spread
 from interp.probing.solving.families import Family
 from interp.probing.solving.softmax_problems import Problems
 
@@ -43,8 +43,9 @@ def code_lengths(
     """Bits for all labels of every variant at every site.
 
     The penalty stands for a prior that does not change as examples come in: l2 is that for all of them, so with a share
-    s of them it is l2 / s. Scores that are no logits are sent under a mixture of scales, weighed by how each did on the
-    blocks before (`mixed_losses`), so that the code is never much longer than a uniform one.
+    s of them it is l2 / s. Labels are sent under a mixture (`mixed_losses`), weighed by how each did on the blocks
+    before: of a uniform code with that of the probe, or, for scores that are no logits, of many scales. So no code is
+    much longer than a uniform one; a probe's own would be, where the first groups are of one class.
     """
     order = order.to(rows.device)
     rows, labels = rows[:, order], labels.to(rows.device)[:, order]
@@ -57,12 +58,10 @@ def code_lengths(
         problems = Problems(rows[:, :begin], known, torch.ones(known.shape, device=rows.device), n_classes)
         penalty = (l2 * n / begin)[:, None].expand(-1, len(labels))
         fitted = family.fit(problems, penalty, variance, 1e-6)
-        if family.calibrated:
-            # Of all rows that are to come: both ends of the line know the activations, and so their spread.
-            scores = comparable(fitted.logits(rows[:, begin:]))
-            scores = (scores / spread(scores)[..., None, None])[..., : end - begin]
-            nats, belief = mixed_losses(scores, block, belief)
-        else:
-            nats = losses(fitted.logits(rows[:, begin:end]), block).sum(-1)
+        scores = comparable(fitted.logits(rows[:, begin:]))
+        if family.calibrated:  # by all rows to come: both ends of the line know the activations, and so their spread
+            scores = scores / spread(scores)[..., None, None]
+        scales = SCALES if family.calibrated else OWN_OR_NONE
+        nats, belief = mixed_losses(scores[..., : end - begin], block, belief, scales)
         bits += nats / math.log(2)
     return bits

@@ -16,9 +16,10 @@ from sklearn.neighbors import NearestCentroid
 from interp.probing.coding import block_ends, code_lengths
 from interp.probing.parts import probe_sites
 from interp.probing.scoring import mean_and_interval, with_exact_ends
-from interp.probing.solving.calibrating import SCALES, SWITCH
+from interp.probing.solving.calibrating import OWN_OR_NONE, SCALES, SWITCH, losses
 from interp.probing.solving.decorrelating import decorrelate
 from interp.probing.solving.families import FAMILIES, Family
+from interp.probing.solving.softmax_problems import Problems
 from interp.probing.validating import Design, choose_penalty, measure
 from tests.probing.planted import clusters
 
@@ -192,7 +193,7 @@ def test_one_mistake_after_many_that_were_right_costs_little(family: str) -> Non
     assert float(bits) < 0.3 * len(labels)  # of a uniform code; a factor fitted to what was right took 40 times as much
 
 
-@pytest.mark.parametrize("family", ["ridge", "mean_difference"])
+@pytest.mark.parametrize("family", ["logistic", "ridge", "mean_difference"])
 @pytest.mark.parametrize("n_classes", [2, 5])
 def test_no_code_is_much_longer_than_a_uniform_one(family: str, n_classes: int) -> None:
     # Separable at first, misleading from the middle on; and one class that is not met before.
@@ -204,8 +205,35 @@ def test_no_code_is_much_longer_than_a_uniform_one(family: str, n_classes: int) 
         Family(family), x, labels[None], torch.arange(400), torch.ones(1, 8), torch.tensor([0.01]), n_classes
     )
     blocks = len(block_ends(400, n_classes)) - 1
-    most = math.log2(len(SCALES)) - (blocks - 1) * math.log2(1 - SWITCH)
+    n_scales = len(OWN_OR_NONE if family == "logistic" else SCALES)
+    most = math.log2(n_scales) - (blocks - 1) * math.log2(1 - SWITCH)
     assert float(bits) <= 400 * math.log2(n_classes) + most + 1e-3
+
+
+@pytest.mark.parametrize("family", ["logistic", "ridge"])
+def test_groups_of_one_class_cost_no_more_than_a_uniform_code_until_both_are_met(family: str) -> None:
+    # Eight groups of fifty, each of one class, well apart: the first block knows one class alone.
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.tensor([0, 0, 1, 0, 1, 1, 0, 1]).repeat_interleave(50)
+    x = torch.randn(1, 400, 6, generator=generator) * 0.3
+    x[0, :, 0] += 4.0 * labels - 2.0
+    bits = code_lengths(Family(family), x, labels[None], torch.arange(400), torch.ones(1, 6), torch.tensor([0.01]), 2)
+    assert 100 < float(bits) < 250
+
+
+def test_logistic_codes_are_the_probes_own_where_these_are_good() -> None:
+    x, labels = clusters(n=600, noise=0.5)
+    everything = decorrelate(x, torch.ones(600, dtype=torch.bool))
+    rows, l2 = everything.of(x), torch.full((2,), 0.01)
+    bits = code_lengths(Family("logistic"), rows, labels[None], torch.arange(600), everything.variance, l2, 3)
+    ends, own = block_ends(600, 3), torch.full((2,), block_ends(600, 3)[0] * math.log2(3))
+    for begin, end in itertools.pairwise(ends):
+        problems = Problems(rows[:, :begin], labels[None, :begin], torch.ones(1, begin), 3)
+        fitted = Family("logistic").fit(problems, (l2 * 600 / begin)[:, None], everything.variance, 1e-6)
+        own += losses(fitted.logits(rows[:, begin:end]), labels[None, begin:end]).sum((1, 2)) / math.log(2)
+    most = 1 - (len(ends) - 2) * math.log2(1 - SWITCH)
+    assert abs(float(bits[0, 0] - own[0])) <= most
+    assert float(bits[1, 0]) < float(own[1]) - 10, "nothing is to be read at the second site"
 
 
 def test_one_block_is_sent_uniformly() -> None:

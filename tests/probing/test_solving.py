@@ -289,3 +289,28 @@ def test_a_class_that_was_never_met_spoils_no_scale() -> None:
 def test_families_refuse_what_is_none(options: dict, n_classes: int, message: str) -> None:
     with pytest.raises(InputError, match=message):
         Family(**options).check(n_classes)
+
+
+@pytest.mark.parametrize("n", [211, 218, 225, 232])
+def test_activations_that_are_the_same_in_every_example_have_no_spread(n: int) -> None:
+    """As the embedding of one token: their distances from their mean are rounding, of which eigh could make nothing."""
+    x = torch.randn(1, 1, 576, generator=torch.Generator().manual_seed(0)).expand(1, n, 576)
+    coordinates = decorrelate(x, torch.ones(n, dtype=torch.bool))
+    assert coordinates.variance.abs().max() == 0
+    assert coordinates.of(x).abs().max() < 1e-5
+
+
+def test_a_spectrum_that_float32_cannot_find_is_found_in_float64(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = torch.linalg.eigh
+
+    def fails(matrix: torch.Tensor) -> object:
+        if matrix.dtype == torch.float32:
+            raise torch.linalg.LinAlgError("failed to converge")
+        return whole(matrix)
+
+    x = torch.randn(1, 50, 6, generator=torch.Generator().manual_seed(0))
+    expected = decorrelate(x, torch.ones(50, dtype=torch.bool))
+    monkeypatch.setattr(torch.linalg, "eigh", fails)
+    found = decorrelate(x, torch.ones(50, dtype=torch.bool))
+    torch.testing.assert_close(found.variance, expected.variance, atol=1e-5, rtol=1e-5)
+    assert found.basis.dtype == torch.float32

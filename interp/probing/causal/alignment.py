@@ -24,8 +24,10 @@ from interp.errors import InputError
 from interp.hooks.sites import HEAD_KINDS
 from interp.models import identity
 from interp.probing.causal.alignment_plots import alignment_plots
-from interp.probing.causal.effects import CONTROLS, RANDOM, TEXT_DRAWS, Trials, share_at_least, stacked
-from interp.probing.causal.preparing import Prepared, Question, prepare
+from interp.probing.causal.answers import AnswerTokens
+from interp.probing.causal.effects import CONTROLS, RANDOM, TEXT_DRAWS, Trials, share_at_least, stacked, with_intervals
+from interp.probing.causal.illusions import BEYOND, illusion_notes
+from interp.probing.causal.preparing import Prepared, asked_question, check_fits, prepare
 from interp.probing.causal.stages import Edit
 from interp.probing.causal.subspace_search import Search, partners
 from interp.probing.labelled import LabelledTokens
@@ -36,8 +38,6 @@ from interp.runs import progress, provenance
 LEARNT, MEANS, WHOLE = "learnt", "class means", "whole state"
 MEASURED = ("accuracy", "effect", "kept", "text_kl", "text_loss")
 """Of every exchange; of random subspaces all but `kept`."""
-MORE_THAN_ALL = 0.1
-"""Accuracy by which a subspace must exceed the whole state to be called an illusion."""
 
 Interchange = Callable[[Tensor, Tensor], Tensor]
 """New states from those of bases and of sources."""
@@ -50,8 +50,11 @@ class AlignmentResult(Result):
     prefers the source's class; kept: the same for pairs of one class, whose answer is to stay; effect: fall of the
     margin of the base's own class (logits) in pairs of different classes; text_kl and text_loss: exchanges between
     unrelated texts (nats). Controls: random_accuracy, random_effect, random_text_kl, random_text_loss [control, layer,
-    draw]; p [control, layer] of the learnt subspace's effect. fitted_accuracy [answers, layer]: on the training pairs,
-    for the true answers and for arbitrary ones. basis [layer, direction, feature]; training_loss [layer, epoch].
+    draw]; p [control, layer] of the learnt subspace's effect. unchanged_accuracy: the share before any exchange, and
+    accuracy_gain [subspace, layer] what is added to it, pair by pair; accuracy_beyond_whole [layer]: accuracy of the
+    learnt subspace less that of the whole state, pair by pair; each with `_low`, `_high`. fitted_accuracy [answers,
+    layer]: on the training pairs, for the true answers and for arbitrary ones. basis [layer, direction, feature];
+    training_loss [layer, epoch].
     """
 
     kind: ClassVar[str] = "alignment"
@@ -78,43 +81,31 @@ def align(
     answers, a rank beyond the width, sites with heads, and what `prepare` refuses.
     """
     started = datetime.now()
-    asked = Question(**question)
+    asked = asked_question(question, "rank", "n_pairs", "epochs", "n_random", "arbitrary", "keep")
     if asked.site in HEAD_KINDS:
         raise InputError(f"{asked.site!r} has heads, and alignment takes whole states; use resid_post or attn_out")
     if n_pairs < 2 or epochs < 1 or n_random < 0:
         raise InputError(f"n_pairs={n_pairs}, epochs={epochs}, n_random={n_random}: use at least 2, 1 and 0")
-    prepared = prepare(model, data, asked)
-    width = prepared.x.shape[2]
-    if not 1 <= rank <= width:
-        raise InputError(f"rank={rank} does not fit: activations here have {width} dimensions; use 1 to {width}")
-    if prepared.answers is None:
-        raise InputError(
-            f"alignment exchanges answers, and the task {prepared.data.name!r} has none; give "
-            "answers=Answers({class: words}), or --answers class=word,word"
-        )
+
+    def refuse(examples: LabelledTokens, answers: AnswerTokens | None, width: int) -> None:
+        check_fits("rank", rank, width)
+        if answers is None:
+            raise InputError(
+                f"alignment exchanges answers, and the task {examples.name!r} has none; give "
+                "answers=Answers({class: words}), or --answers class=word,word"
+            )
+
+    prepared = prepare(model, data, asked, refuse)
     trials = Trials(prepared)
     search = Search(prepared, n_pairs)
     settings = {"rank": rank, "n_pairs": len(search.pairs.base), "epochs": epochs, "n_random": n_random}
     values = _aligned(trials, search, settings, arbitrary, keep)
-    notes = [*trials.notes, *_illusions(values, prepared)]
+    notes = [*trials.notes, *illusion_notes(values)]
     settings = prepared.describe() | settings | trials.describe() | {"notes": notes}
     made = provenance(model=identity(model), task=prepared.data.describe(), seed=asked.seed, started=started)
     values |= trials.baseline()
     plots = tuple(alignment_plots(trials, values, rank, n_random, min(n_random, TEXT_DRAWS)))
     return AlignmentResult(values=values, settings=settings, provenance=made, plots=plots)
-
-
-def _illusions(values: dict[str, Values], prepared: Prepared) -> list[str]:
-    """Layers at which the search has found more than there is to be exchanged."""
-    learnt, _, whole = values["accuracy"].data
-    layers = [str(layer) for layer, more in zip(prepared.layers, learnt - whole) if more > MORE_THAN_ALL]
-    if not layers:
-        return []
-    return [
-        f"at layer {', '.join(layers)} the learnt subspace brings the other answer more often than the whole state "
-        "does, so it works by a path that the model's own states do not take (Makelov et al. 2023, \"Is This the "
-        'Subspace You Are Looking for?")'
-    ]
 
 
 def _aligned(
@@ -136,7 +127,7 @@ def _aligned(
 
             layers.append(keeper.numbers(f"layer-{label}", {"layer": label}, steps, compute))
     layer_axis = Axis("layer", prepared.layers)
-    values = _collected(trials, layers, layer_axis)
+    values = _collected(trials, layers, layer_axis) | _differences(judge, layers, layer_axis)
     fitted = stacked(layers, "fitted").T
     values["fitted_accuracy"] = Values(fitted, (Axis("answers", tuple(targets)), layer_axis), "share")
     directions = Axis("direction", tuple(range(options["rank"])))
@@ -248,3 +239,20 @@ def _collected(trials: Trials, layers: Sequence[dict[str, Tensor]], layer: Axis)
     learnt = values["effect"].data[0].expand(len(CONTROLS), -1)
     p = share_at_least(learnt, values["random_effect"].data)
     return values | {"p": Values(p, (control, layer), "share")}
+
+
+def _differences(judge: _Judge, layers: Sequence[dict[str, Tensor]], layer: Axis) -> dict[str, Values]:
+    """The share before any exchange, and differences of accuracies over the same pairs."""
+    trials = judge.trials
+    before = (trials.preferred == trials.labels[judge.other]).float()
+    after = stacked(layers, "accuracy").movedim(1, 0)  # [subspace, layer, pair]
+    subspaces = Axis("subspace", (LEARNT, MEANS, WHOLE))
+    each = {
+        "unchanged_accuracy": (before, ()),
+        "accuracy_gain": (after - before, (subspaces, layer)),
+        BEYOND: (after[0] - after[2], (layer,)),
+    }
+    found: dict[str, Values] = {}
+    for name, (data, axes) in each.items():
+        found |= with_intervals(name, data, trials.groups, axes, "share")
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from interp.probing.causal.changed_tokens import place_words
 from interp.probing.causal.curves import Curve, curve_plot
 from interp.probing.causal.effects import Trials
 from interp.results import Axis, Plot, Values, interval_words, range_words
@@ -25,14 +26,17 @@ def alignment_plots(trials: Trials, values: dict[str, Values], rank: int, n_rand
             caption=(
                 f"Share of {len(trials.labels)} pairs of held-out prompts of different classes in which the model then "
                 f"prefers the class of the prompt that a subspace ({dimensions} of {prepared.question.site}) came "
-                f"from; {bands}; random subspaces: {range_words(n_random)}."
+                f"from; changed is {place_words(trials.changed)}; {bands}; random subspaces: {range_words(n_random)}."
             ),
             caveat=(
                 "The search learns from answers, so a subspace it finds can steer them without being what the model "
-                "itself uses. Where it does better than the whole state it does just that: it joins a direction that "
-                "tells the class with another that moves answers (Makelov et al. 2023)."
+                "itself uses. Where it is shown to do better than the whole state (see the notes) it does just that: "
+                "it joins a direction that tells the class with another that moves answers (Makelov et al. 2023)."
             ),
-            options={"y_range": [-0.03, 1.03]},
+            options={
+                "y_range": [-0.03, 1.03],
+                "references": {"nothing exchanged": float(values["unchanged_accuracy"].data)},
+            },
         ),
         curve_plot(
             values,

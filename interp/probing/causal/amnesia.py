@@ -21,6 +21,7 @@ from torch import Tensor
 from interp.errors import InputError
 from interp.models import identity
 from interp.probing.causal.affine import Eraser, as_long_as, random_basis
+from interp.probing.causal.changed_tokens import place_words
 from interp.probing.causal.curves import Curve, curve_plot
 from interp.probing.causal.effects import (
     CONTROLS,
@@ -38,13 +39,13 @@ from interp.probing.causal.erasing import (
     ErasureResult,
     accuracy_plot,
     check_methods,
-    check_rank,
     collected,
     erased_at,
     eraser_of,
     nothing_erased,
+    rank_fits,
 )
-from interp.probing.causal.preparing import Question, prepare
+from interp.probing.causal.preparing import asked_question, prepare
 from interp.probing.causal.stages import Edit
 from interp.probing.labelled import LabelledTokens
 from interp.probing.parts import Advance, Keeper
@@ -85,12 +86,11 @@ def amnesic(
     by the same question to the same model. Raises InputError as `erase` does.
     """
     started = datetime.now()
-    asked = Question(**question)
+    asked = asked_question(question, "methods", "max_rank", "n_random", "keep")
     check_methods(methods)
     if n_random < 0:
         raise InputError(f"n_random={n_random} is no number of draws; use 0 or more")
-    prepared = prepare(model, data, asked)
-    check_rank(prepared, max_rank)
+    prepared = prepare(model, data, asked, rank_fits(max_rank))
     trials = Trials(prepared)
     cells = _cells(trials, methods, max_rank, n_random, keep)
     values, settings = collected(prepared, methods, max_rank, cells)
@@ -229,7 +229,7 @@ def _plots(trials: Trials, values: dict[str, Values], methods: Sequence[str], n_
                 uneven="x",
                 title=f"{task}: effect of {name} at {trials.prepared.position!r} on behaviour",
                 caption=(
-                    f"{effect} when {what} at one token; {over}; "
+                    f"{effect} when {what} at one token: {place_words(trials.changed)}; {over}; "
                     f"{interval_words(n_groups, group_is + 's', 'bands: 95 % intervals')}; random directions: "
                     f"{range_words(n_random)}.{empty}"
                 ),

@@ -38,12 +38,16 @@ KNOWN = {
 
 @dataclass(frozen=True, eq=False)
 class AnswerTokens:
-    """Answers as token ids: columns [answer] of the vocabulary, the class of each, and what stands behind prompts."""
+    """Answers as token ids: columns [answer] of the vocabulary, the class of each, and what stands behind prompts.
+
+    appended, after: the same text as token ids and as it was given.
+    """
 
     columns: Int[Tensor, " answer"]
     classes: Int[Tensor, " answer"]
     appended: tuple[int, ...]
     words: Mapping[str, tuple[str, ...]]
+    after: str = ""
 
     def by_class(self, logits: Float[Tensor, "place answer"], n_classes: int) -> Float[Tensor, "place class"]:
         """Mean logit of the answers of each class."""
@@ -91,7 +95,7 @@ def answer_tokens(model: Any, data: LabelledTokens, answers: Answers | None) -> 
     classes = [i for i, ids in enumerate(found.values()) for _ in ids]
     appended = tuple(words.ids(given.after)) if words is not None and given.after else ()
     spoken = {name: tuple(ids.values()) for name, ids in found.items()}
-    return AnswerTokens(torch.tensor(columns), torch.tensor(classes), appended, spoken)
+    return AnswerTokens(torch.tensor(columns), torch.tensor(classes), appended, spoken, given.after)
 
 
 def _token(words: Any, item: str | int, after: str) -> int | None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from interp.models import identity
 from interp.probing.causal.answers import margins
+from interp.probing.causal.changed_tokens import changed, place_note
 from interp.probing.causal.preparing import Prepared
 from interp.probing.causal.stages import Edit, Stage
 from interp.probing.scoring import mean_and_interval
@@ -63,6 +64,12 @@ class Trials:
     def _by_class(self, logits: Float[Tensor, "place answer"]) -> Float[Tensor, "place class"]:
         assert self.prepared.answers is not None
         return self.prepared.answers.by_class(logits, self.prepared.n_classes).cpu()
+
+    @property
+    def preferred(self) -> Int[Tensor, " place"]:
+        """The class whose answers the unchanged model prefers; only for tasks with answers."""
+        assert self.prepared.answers is not None
+        return self._by_class(self.task.log_probs[:, self.prepared.answers.columns]).argmax(1)
 
     @torch.no_grad()
     def class_logits(self, layer: int, edit: Edit) -> Float[Tensor, "place class"]:
@@ -131,6 +138,7 @@ class Trials:
             return [
                 f"the task {task!r} has no answers by which the model says a class: effects are the KL divergence of "
                 "its next-token prediction from the unchanged one, which says that something changed, not what",
+                place_note(self.changed),
                 *last_block_words(self.last_block),
             ]
         share = float((self.margin > 0).float().mean())
@@ -140,7 +148,13 @@ class Trials:
                 f"the unchanged model prefers the right answer for {share:.0%} of the examples: it does not have this "
                 "behaviour, and no change of its answers can show that it uses the property"
             )
-        return found + last_block_words(self.last_block)
+        return [*found, place_note(self.changed), *last_block_words(self.last_block)]
+
+    @property
+    def changed(self) -> dict[str, Any]:
+        """Which tokens of the task are changed, and where the prediction is read; see `changed_tokens`."""
+        answers = self.prepared.answers
+        return changed(self.prepared.model, self.prepared.position, self.task.places, answers.after if answers else "")
 
     @property
     def last_block(self) -> dict[str, Any] | None:
@@ -152,7 +166,7 @@ class Trials:
 
     def describe(self) -> dict[str, Any]:
         """Settings that every result states beside those of `Prepared`."""
-        return {"text": self.text_name, "last_block": self.last_block}
+        return {"text": self.text_name, "last_block": self.last_block, "changed": self.changed}
 
     def asked(self, test: str, **own: Any) -> dict[str, Any]:
         """Everything that decides the numbers of a part of a test; own: the test's options."""

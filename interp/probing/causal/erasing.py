@@ -20,7 +20,7 @@ from interp.probing.causal.affine import Eraser
 from interp.probing.causal.closed_form_erasure import fit_leace
 from interp.probing.causal.effects import with_intervals
 from interp.probing.causal.nullspace_projection import CLOSE, fit_nullspaces
-from interp.probing.causal.preparing import Prepared, Question, prepare
+from interp.probing.causal.preparing import Prepared, Refusal, asked_question, check_fits, prepare
 from interp.probing.causal.retraining import retrained
 from interp.probing.labelled import LabelledTokens
 from interp.probing.splitting import grouped_folds, numbered
@@ -82,10 +82,9 @@ def erase(
     Raises InputError for what cannot be asked: one class, a rank beyond the width, layers that are not there.
     """
     started = datetime.now()
-    asked = Question(**question)
+    asked = asked_question(question, "methods", "max_rank")
     check_methods(methods)
-    prepared = prepare(model, data, asked)
-    check_rank(prepared, max_rank)
+    prepared = prepare(model, data, asked, rank_fits(max_rank))
     cells = {}
     names = (BEFORE, *methods)
     with progress(len(names) * len(prepared.layers), "erasing (a method at a layer)") as bar:
@@ -109,13 +108,9 @@ def check_methods(methods: Sequence[str]) -> None:
             raise unknown("method", method, METHODS)
 
 
-def check_rank(prepared: Prepared, max_rank: int) -> None:
-    """Refuse to take out more directions than there are."""
-    width = prepared.x.shape[2]
-    if not 1 <= max_rank <= width:
-        raise InputError(
-            f"max_rank={max_rank} does not fit: activations here have {width} dimensions; use 1 to {width}"
-        )
+def rank_fits(max_rank: int) -> Refusal:
+    """Refuses to take out more directions than there are, before states are read."""
+    return lambda examples, answers, width: check_fits("max_rank", max_rank, width)
 
 
 def erased_at(prepared: Prepared, name: str, layer: int, max_rank: int) -> dict[str, Tensor]:

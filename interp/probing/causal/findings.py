@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from interp.probing.causal.changed_tokens import place_finding
 from interp.probing.causal.effects import CONTROLS, lacks_behaviour, last_block_words
 from interp.probing.causal.erasing import METHODS, NOTHING
 from interp.probing.causal.steering_plots import nearest_strength
@@ -36,7 +37,7 @@ def _erasure(found: Result, method: str) -> str:
         f"Erasing {_task(found)} by {METHODS[method]} at layer {layer} {what}"
         f"{_beside(found, 'effect', layer, control=AS_FAR, method=method)}."
         f"{_elsewhere(effects, layer)}{_above(found, control=AS_FAR, method=method)}"
-        f"{_on_text(found, layer, control=AS_FAR, method=method)}{_at_the_end(found, layer)}{_without_behaviour(found)}"
+        f"{_on_text(found, layer, control=AS_FAR, method=method)}{_conditions(found, layer)}"
     )
 
 
@@ -59,7 +60,7 @@ def steering_findings(found: Result) -> list[str]:
         f"Moving states at layer {layer} towards the other class of {_task(found)}, by {times}the distance between the "
         f"class means, {what}{_beside(found, 'effect', layer, strength=strength)}."
         f"{_elsewhere(effects, layer)}{_above(found, strength=strength)}{_on_text(found, layer, strength=strength)}"
-        f"{_at_the_end(found, layer)}{_without_behaviour(found)}"
+        f"{_conditions(found, layer)}"
     ]
 
 
@@ -71,6 +72,7 @@ def alignment_findings(found: Result) -> list[str]:
     rank = found.values["basis"].data.shape[1]
     share, low, high = (_at(found, f"accuracy{end}", layer, subspace=learnt) for end in ("", "_low", "_high"))
     between = "" if math.isnan(low) else f" [{100 * low:.0f}, {100 * high:.0f}]"
+    before, more = _before(found, layer, learnt)
     beside = [f"{name} {_percent(_at(found, 'accuracy', layer, subspace=name))}" for name in (whole, means)]
     draws = found.values["random_accuracy"].sel(layer=layer, control=AS_FAR).data
     if len(draws):
@@ -86,12 +88,21 @@ def alignment_findings(found: Result) -> list[str]:
     return [
         f"Exchanging {rank} learnt dimension{'s' * (rank > 1)} of the state at layer {layer} between prompts of "
         f"different classes of {_task(found)} brings the other prompt's answer in {_percent(share)}{between} of the "
-        f"pairs ({', '.join(beside)}); between prompts of one class it leaves {_percent(kept)} of the answers right."
+        f"pairs ({before}{', '.join(beside)}){more}; between prompts of one class it leaves {_percent(kept)} of "
+        "the answers right."
         + ("" if second is None else f" At the other layers it is at most {_percent(others[second])} (layer {second}).")
         + f"{anything} Unrelated text pays {_number(_at(found, 'text_kl', layer, subspace=learnt))} nats of KL."
-        + _at_the_end(found, layer)
-        + _without_behaviour(found)
+        + _conditions(found, layer)
     ]
+
+
+def _before(found: Result, layer: int, subspace: str) -> tuple[str, str]:
+    """The share before any exchange, and that the exchange is not shown to add to it, of results that hold these."""
+    if "unchanged_accuracy" not in found.values:
+        return "", ""
+    shown = _at(found, "accuracy_gain_low", layer, subspace=subspace) > 0
+    more = "" if shown else ", which is not shown to be more than before"
+    return f"{_percent(_one(found, 'unchanged_accuracy'))} before; ", more
 
 
 # ---- words -----------------------------------------------------------------------------------------------------------
@@ -155,6 +166,11 @@ def _on_text(found: Result, layer: int, **where: Any) -> str:
     draws = found.values["random_text_kl"].sel(layer=layer, **where).data
     beside = f" (random directions {_number(float(draws.mean()))})" if len(draws) else ""
     return f" Unrelated text pays {_number(_at(found, 'text_kl', layer, **real))} nats of KL{beside}."
+
+
+def _conditions(found: Result, layer: int) -> str:
+    """What else decides what the numbers mean: which token is changed, the last block, a model that guesses."""
+    return place_finding(found.settings.get("changed")) + _at_the_end(found, layer) + _without_behaviour(found)
 
 
 def _at_the_end(found: Result, layer: int) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from interp.probing.causal.answers import Answers, AnswerTokens, answer_tokens
 from interp.probing.causal.places import ENGLISH, Places, task_places, text_places
 from interp.probing.causal.stages import Stage
 from interp.probing.datasets.catalogue import dataset
-from interp.probing.gathering import gather, kinds_of
+from interp.probing.gathering import gather, kinds_of, width
 from interp.probing.labelled import LabelledTokens
 from interp.probing.splitting import check_classes, check_duplicates, grouped_folds, numbered
 from interp.runs import progress
@@ -47,6 +47,28 @@ class Question:
     text: str | Path = ENGLISH
     seed: int = 0
     batch_size: int = 128
+
+
+def asked_question(options: Mapping[str, Any], *own: str) -> Question:
+    """The question that keyword arguments ask; own: the other names that the function takes, for the error.
+
+    Raises InputError with the nearest names for one that is not there.
+    """
+    names = [one.name for one in fields(Question)]
+    for name in options:
+        if name not in names:
+            raise unknown("option", name, [*names, *own], limit=20)
+    return Question(**options)
+
+
+Refusal = Callable[[LabelledTokens, AnswerTokens | None, int], None]
+"""Raises InputError for examples, answers, or the width of the states, that a method cannot use."""
+
+
+def check_fits(name: str, rank: int, width: int) -> None:
+    """Refuse more directions than states have; name: the option's."""
+    if not 1 <= rank <= width:
+        raise InputError(f"{name}={rank} does not fit: activations here have {width} dimensions; use 1 to {width}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,14 +122,16 @@ class Prepared:
             "n_test": len(self.test),
             "group_is": self.data.group_is,
             "answers": {name: list(words) for name, words in self.answers.words.items()} if self.answers else None,
-            "after": list(self.answers.appended) if self.answers else [],
+            "after": self.answers.after if self.answers else "",
+            "after_tokens": list(self.answers.appended) if self.answers else [],
             "seed": self.question.seed,
         }
 
 
-def prepare(model: Any, data: LabelledTokens | str, question: Question) -> Prepared:
+def prepare(model: Any, data: LabelledTokens | str, question: Question, refuse: Refusal | None = None) -> Prepared:
     """Make or take the examples, split them by groups, and read their states at every layer.
 
+    refuse: what a method cannot use, which is asked before states are read.
     Raises InputError for one class only, too few groups, leaks between groups, sites and positions that are not there.
     """
     examples = dataset(model, data, n=question.n, seed=question.seed) if isinstance(data, str) else data
@@ -123,6 +147,8 @@ def prepare(model: Any, data: LabelledTokens | str, question: Question) -> Prepa
     generator = torch.Generator().manual_seed(question.seed)
     test = held_out[torch.randperm(len(held_out), generator=generator)[: question.n_test]].sort().values
     answers = answer_tokens(model, examples, question.answers)
+    if refuse is not None:
+        refuse(examples, answers, width(model, kind.sites[0]))
     with progress(1, "reading activations") as bar:
         x = gather(model, examples, kind.sites, question.batch_size)[0]
         bar.advance(1)

@@ -23,8 +23,9 @@ from interp.hooks.selecting import Positions
 from interp.hooks.sites import Site
 from interp.models import identity
 from interp.probing.causal.affine import random_basis
+from interp.probing.causal.answers import AnswerTokens
 from interp.probing.causal.effects import RANDOM, TEXT_DRAWS, Trials, share_at_least, stacked
-from interp.probing.causal.preparing import Prepared, Question, prepare
+from interp.probing.causal.preparing import Prepared, asked_question, prepare
 from interp.probing.causal.stages import Edit
 from interp.probing.causal.steering_plots import steering_plots
 from interp.probing.labelled import LabelledTokens
@@ -80,17 +81,12 @@ def steer_along(
     InputError for more than two classes, no strengths, and what `prepare` refuses.
     """
     started = datetime.now()
-    asked = Question(**question)
+    asked = asked_question(question, "probe", "strengths", "n_random", "keep")
     if probe not in PROBES:
         raise unknown("direction", probe, PROBES)
     if not strengths or len(set(strengths)) < len(strengths) or 0 in strengths or n_random < 0:
         raise InputError("strengths are different numbers other than 0, at least one; n_random is 0 or more")
-    prepared = prepare(model, data, asked)
-    if prepared.n_classes != 2:
-        raise InputError(
-            f"a direction leads from one class to another, and there are {prepared.n_classes}; choose two with "
-            f"data.only([...]) or --classes"
-        )
+    prepared = prepare(model, data, asked, _between_two)
     directions = directions_of(prepared, probe)
     trials = Trials(prepared)
     options = {"probe": probe, "strengths": sorted(float(strength) for strength in strengths), "n_random": n_random}
@@ -99,6 +95,15 @@ def steer_along(
     made = provenance(model=identity(model), task=prepared.data.describe(), seed=asked.seed, started=started)
     plots = tuple(steering_plots(trials, values, probe, n_random, TEXT_DRAWS))
     return SteeringResult(values=values, settings=settings, provenance=made, plots=plots)
+
+
+def _between_two(examples: LabelledTokens, answers: AnswerTokens | None, width: int) -> None:
+    """Refuses more classes than a direction leads between."""
+    if len(examples.classes) != 2:
+        raise InputError(
+            f"a direction leads from one class to another, and there are {len(examples.classes)}; choose two with "
+            f"data.only([...]) or --classes"
+        )
 
 
 def directions_of(prepared: Prepared, probe: str) -> Float[Tensor, "layer feature"]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from interp.probing.causal.changed_tokens import place_words
 from interp.probing.causal.curves import Curve, curve_plot
 from interp.probing.causal.effects import Trials, effect_words
 from interp.results import Axis, Plot, Values, interval_words, range_words
@@ -32,7 +33,10 @@ def steering_plots(trials: Trials, values: dict[str, Values], probe: str, n_rand
             values,
             "effect",
             title=f"{task}: steering at {prepared.position!r}, behaviour",
-            caption=f"{effect}; strength 1 is the distance between the class means; {over}; {bands}.",
+            caption=(
+                f"{effect}; strength 1 is the distance between the class means; changed is "
+                f"{place_words(trials.changed)}; {over}; {bands}."
+            ),
             caveat="Far from where states lie, a model does what it never did: trust small strengths more than large.",
         ),
         _over_strengths(

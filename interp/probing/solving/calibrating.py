@@ -9,6 +9,7 @@ would cost without bound. So the rows never have the last word: `best_scale` fit
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -21,6 +22,8 @@ STEPS = 30
 TINY = 1e-12
 SCALES = (0.0, *(2.0**k for k in range(-3, 9)))
 """Factors that `mixed_losses` averages over, equally likely at first, in units of the scores' spread."""
+OWN_OR_NONE = (0.0, 1.0)
+"""Of what is logits already: a uniform code, and their own."""
 SWITCH = 0.1
 """Share of the belief that starts anew with every block: later probes are better, and their scores worth more."""
 
@@ -68,16 +71,17 @@ def mixed_losses(
     scores: Float[Tensor, "site problem column row"],
     labels: Int[Tensor, "problem row"],
     belief: Float[Tensor, "scale site problem"] | None,
+    scales: Sequence[float] = SCALES,
 ) -> tuple[Float[Tensor, "site problem"], Float[Tensor, "scale site problem"]]:
-    """Nats that a block of labels takes under a mixture of all SCALES, and the belief in each of them afterwards.
+    """Nats that a block of labels takes under a mixture of all scales, and the belief in each of them afterwards.
 
-    The scores are given in units of their spread; belief is in logarithms, None before the first block. Between blocks
-    a share of the belief goes back to all factors alike (Herbster & Warmuth 1998, "Tracking the Best Expert"). Since 0
-    is among the factors, all blocks together take at most log(len(SCALES)) nats more than a uniform code, and
-    -log(1 - SWITCH) for every block after the first.
+    The scores are logits, or in units of their spread; belief is in logarithms, None before the first block. Between
+    blocks a share of the belief goes back to all factors alike (Herbster & Warmuth 1998, "Tracking the Best Expert").
+    All blocks together take at most log(len(scales)) nats more than with any one of the factors, and -log(1 - SWITCH)
+    for every block after the first; 0 among them is a uniform code.
     """
-    each = torch.stack([losses(scores * scale, labels).sum(-1) for scale in SCALES])
-    prior = -math.log(len(SCALES))
+    each = torch.stack([losses(scores * scale, labels).sum(-1) for scale in scales])
+    prior = -math.log(len(scales))
     joint = (torch.full_like(each, prior) if belief is None else belief) - each
     nats = -joint.logsumexp(0)
     kept = joint + nats + math.log(1 - SWITCH)

@@ -16,7 +16,8 @@ from torch import Tensor
 from interp.errors import InputError
 
 FLOOR = 1e-6
-"""Features whose spread is below this share of the largest at their site are constant, and left alone."""
+"""Features whose spread is below this share of the largest at their site, or of their own mean, where it is rounding,
+are constant."""
 
 
 @dataclass(eq=False)
@@ -56,9 +57,19 @@ def decorrelate(
     mean = known.mean(1, keepdim=True)
     known -= mean
     std = known.square().mean(1, keepdim=True).sqrt()
-    std = std.where(std > FLOOR * std.amax(2, keepdim=True), torch.ones_like(std))
-    if not standardise:
-        std = torch.ones_like(std)
-    known /= std
-    variance, basis = torch.linalg.eigh(known.mT @ known / known.shape[1])
+    varies = (std > FLOOR * std.amax(2, keepdim=True)) & (std > FLOOR * mean.abs())
+    std = std.where(varies, torch.ones_like(std)) if standardise else torch.ones_like(std)
+    known.masked_fill_(~varies, 0).div_(std)
+    variance, basis = _spectrum(known.mT @ known / known.shape[1])
     return Coordinates(mean, std, basis, variance.clamp_min(0))
+
+
+def _spectrum(
+    covariance: Float[Tensor, "site feature feature"],
+) -> tuple[Float[Tensor, "site feature"], Float[Tensor, "site feature feature"]]:
+    """Eigenvalues and eigenvectors; float32 may fail among hundreds of equal eigenvalues, as of a few repeated rows."""
+    try:
+        values, vectors = torch.linalg.eigh(covariance)
+    except torch.linalg.LinAlgError:
+        values, vectors = torch.linalg.eigh(covariance.double())
+    return values.to(covariance.dtype), vectors.to(covariance.dtype)
