@@ -60,7 +60,10 @@ def main(config: Config, console: Console | None = None) -> int:
             ),
         )
         tell(a, found)
-        a.show(_behaviour(found), "share of exchanges after which the model gives the other prompt's class")
+        a.show(
+            _behaviour(found),
+            "share of exchanges after which the model gives the other prompt's class; before: nothing exchanged",
+        )
         a.show(
             _beside(found),
             "kept: right within a class; text: KL on unrelated text (nats); training pairs fitted",
@@ -72,8 +75,10 @@ def main(config: Config, console: Console | None = None) -> int:
 def _behaviour(found: AlignmentResult) -> pd.DataFrame:
     values = found.values
     random = values["random_accuracy"].data.mean(-1)
+    layers = list(values["accuracy"].axis("layer").labels)
     columns = {
-        "layer": list(values["accuracy"].axis("layer").labels),
+        "layer": layers,
+        "before": [float(values["unchanged_accuracy"].data)] * len(layers),
         "learnt": with_interval(found, "accuracy", subspace=LEARNT),
         "class means": values["accuracy"].sel(subspace=MEANS).data.tolist(),
         "whole state": values["accuracy"].sel(subspace=WHOLE).data.tolist(),

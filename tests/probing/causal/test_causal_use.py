@@ -230,7 +230,7 @@ def test_a_learnt_subspace_brings_the_other_answer() -> None:
     assert not [note for note in found.settings["notes"] if "Makelov" in note]
     (told,) = alignment_findings(found)
     assert "Exchanging 1 learnt dimension of the state at layer 1 between prompts" in told
-    assert "(whole state 100 %, class means 100 %, random directions that move states as far 0 %)" in told
+    assert "(0 % before; whole state 100 %, class means 100 %, random directions that move states as far 0 %)" in told
 
 
 def test_the_search_finds_an_illusion_where_nothing_is_used_and_says_so() -> None:
