@@ -71,6 +71,7 @@ def causal_examples(answer: Answer, config: CausalOptions) -> LabelledTokens:
         answer,
         config.task,
         config.data,
+        usual=CausalOptions.task,
         n=config.n,
         classes=config.classes,
         seed=config.seed,

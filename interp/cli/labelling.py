@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from interp import probing
 from interp.cli.answering import Answer
 from interp.cli.texts import check_reads_text
+from interp.errors import InputError
 from interp.probing import LabelledTokens
 
 WITHOUT_TEXT = ("position",)
@@ -18,6 +19,7 @@ def chosen_examples(
     task: str,
     data: str | None,
     *,
+    usual: str,
     n: int,
     classes: Sequence[str],
     seed: int,
@@ -26,9 +28,11 @@ def chosen_examples(
 ) -> LabelledTokens:
     """The examples of a task, or all of the file `data`, of some classes only; says how many there are.
 
-    drop_duplicates: leave out examples whose tokens up to their position occurred before. Raises InputError for text
-    where the model has no tokenizer.
+    usual: the task of who names none. drop_duplicates: leave out examples whose tokens up to their position occurred
+    before. Raises InputError for a task beside a file, and for text where the model has no tokenizer.
     """
+    if data and task != usual:
+        raise InputError(f"--task {task} and --data {data} are two sets of examples; give one of them")
     if data or (task in probing.DATASETS and task not in WITHOUT_TEXT):
         check_reads_text(answer.model, f"--task {WITHOUT_TEXT[0]} needs none, and --model smollm2-135m has one")
     if bos:

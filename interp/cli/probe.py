@@ -87,6 +87,7 @@ def main(config: Config, console: Console | None = None) -> int:
             a,
             config.task,
             config.data,
+            usual=Config.task,
             n=min(config.n, QUICK_EXAMPLES) if config.quick else config.n,
             classes=config.classes,
             seed=config.seed,

@@ -19,7 +19,7 @@ from interp.models import identity
 from interp.models.untrained import random_twin
 from interp.probing.controls import control_labels, shuffled_labels
 from interp.probing.datasets.catalogue import dataset
-from interp.probing.gathering import Kind, Sites, gather, kinds_of, width
+from interp.probing.gathering import Kind, Sites, check_model, gather, kinds_of, width
 from interp.probing.labelled import LabelledTokens
 from interp.probing.parts import Advance, Keeper, ProbePart, part_of, probe_sites
 from interp.probing.probe_result import Parts, ProbeResult, assembled
@@ -76,6 +76,7 @@ def fit(
     in different groups (leaks), and activations that are not finite; `check` asks all but the last without fitting.
     """
     started = datetime.now()
+    check_model(model)
     examples = dataset(model, data, n=n, seed=seed) if isinstance(data, str) else data
     family, kinds, plan = check(
         model,
@@ -140,6 +141,9 @@ def check(
     Raises InputError for everything that `fit` refuses and that can be known before anything is run.
     """
     family = Family(probe, rank=rank, hidden=hidden, seed=seed)
+    if not isinstance(data, LabelledTokens):
+        how = "make them with labelled_tokens or from_jsonl, or name a task (DATASETS)"
+        raise InputError(f"a {type(data).__name__} is no labelled examples; {how}")
     kinds = kinds_of(model, sites, layers)
     return family, kinds, _plan(data, family, split, folds, inner_folds, penalties, n_shuffles, seed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -31,6 +32,12 @@ class Kind:
     sites: tuple[AnySite, ...]
 
 
+def check_model(model: Any) -> None:
+    """Refuse what is no model, such as the name of one."""
+    if not hasattr(model, "cfg"):
+        raise InputError(f"a {type(model).__name__} is no model; load one with interp.load_model(name)")
+
+
 def kinds_of(model: Any, wanted: Sites, layers: Sequence[int] | None) -> list[Kind]:
     """The sites that were asked for, by kind.
 
@@ -40,7 +47,10 @@ def kinds_of(model: Any, wanted: Sites, layers: Sequence[int] | None) -> list[Ki
     asked = [wanted] if isinstance(wanted, str | Site | LatentSite) else list(wanted)
     if not asked:
         raise InputError("no sites were given; name at least one kind, such as 'resid_post'")
-    where = list(range(int(model.cfg.n_layers))) if layers is None else [int(layer) for layer in layers]
+    check_model(model)
+    where = list(range(int(model.cfg.n_layers))) if layers is None else list(layers)
+    if not all(isinstance(layer, Integral) for layer in where):
+        raise InputError(f"layers are whole numbers, and {where} are not")
     if not where:
         raise InputError("layers is empty; name at least one, or leave it out for all")
     found: dict[str, dict[int, AnySite]] = {}

@@ -101,6 +101,7 @@ def test_duplicates_of_one_group_are_kept_and_said(llama: str, tmp_path: Path, c
     ("options", "message"),
     [
         (["--task", "tenses"], "did you mean 'tense'"),
+        (["--data", "LABELS", "--task", "truth"], "two sets of examples; give one of them"),
         (["--data", "nowhere.jsonl"], "cannot read nowhere.jsonl"),
         (["--task", "tense", "--n", "20", "--probes", "logistc"], "did you mean 'logistic'"),
         (["--task", "tense", "--n", "20", "--classes", "future"], "no class 'future'"),

@@ -251,6 +251,11 @@ def test_what_cannot_be_asked_is_refused(changes: dict, message: str) -> None:
             ask(tiny("llama"), embedding_side(tiny("llama"), n_prompts=20), **asked)
 
 
+def test_the_name_of_a_model_is_no_model() -> None:
+    with pytest.raises(InputError, match=r"a str is no model; load one with interp.load_model\(name\)"):
+        fit("smollm2-135m", "pos")
+
+
 def test_activations_that_are_not_finite_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def spoilt(*arguments: object, **options: object) -> Tensor:
         found = gather(*arguments, **options)  # type: ignore[arg-type]
