@@ -75,10 +75,13 @@ def chance_words(made: Mapping[str, Values], two: bool, settings: Mapping[str, A
     tested = f"{n} exchanges of {documents} documents, {settings['n_tested_tokens']} of their tokens"
     if n < ENOUGH_DRAWS:
         return f" {tested}: too few to call any pair unlike chance at p ≤ 0.05."
-    most = float(pairs_of(made["chance_high"].data, two).nan_to_num().max())
+    highs = pairs_of(made["chance_high"].data, two).nan_to_num()
+    least, most = (f"{float(end):.2f}" for end in (highs.min(), highs.max()))
+    below = most if least == most else f"{least} to {most}, by pair"
     above, of = pairs_above(made, two)
     count = f"All {of} pairs are" if above == of > 1 else f"{above} of {of} pairs {'is' if above == 1 else 'are'}"
     return (
         f" {count} above what exchanging documents gives (p ≤ 0.05 after correction for {of} pairs by the maximum over "
-        f"pairs, Westfall and Young; {tested}). Exchanged, every pair stays below {most:.2f} in 95 % of draws."
+        f"pairs, each in its own standard deviations, Westfall and Young; {tested}). Exchanged, 95 % of draws stay "
+        f"below {below}."
     )
