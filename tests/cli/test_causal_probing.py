@@ -41,7 +41,7 @@ def labels(tmp_path: Path) -> str:
         (
             "align",
             ["--pairs", "24", "--epochs", "1"],
-            ("learnt", "whole state", "kept", "fitted, arbitrary", "Exchanging 1 learnt dimension "),
+            ("before", "learnt", "whole state", "kept", "fitted, arbitrary", "Exchanging 1 learnt dimension "),
         ),
     ],
 )

@@ -19,6 +19,8 @@ from interp.results import Values
 BEYOND = "accuracy_beyond_whole"
 """Name of the paired difference [layer]: accuracy of the learnt subspace less that of the whole state."""
 LEVEL = 0.05
+FEWEST_DRAWS = 19
+"""Random draws with which p can be as small as that."""
 NOTED = 0.1
 """Difference from which on a reader would wonder, so that it is said where it is not shown."""
 
@@ -43,10 +45,12 @@ def illusion_notes(values: Mapping[str, Values]) -> list[str]:
             'et al. 2023, "Is This the Subspace You Are Looking for?")'
         )
     if unsure:
+        n_draws = values["random_accuracy"].data.shape[-1]
+        few = f", and {n_draws} draws cannot give less than {1 / (1 + n_draws):.2g}" if n_draws < FEWEST_DRAWS else ""
         notes.append(
             f"at layer {', '.join(unsure)} the learnt subspace brings the other answer in more of the pairs than the "
             "whole state does, but it is not shown that they differ: that would take an interval of the difference "
-            f"above 0 and p of at most {LEVEL:g}"
+            f"above 0 and p of at most {LEVEL:g}{few}"
         )
     return notes
 
