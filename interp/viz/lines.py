@@ -17,6 +17,9 @@ from interp.viz.text import for_plotly
 if TYPE_CHECKING:
     from interp.results import Plot, Result
 
+SINGLE = 8
+"""Pixels of a marker where every line is a single point."""
+
 
 def lines(result: Result, plot: Plot) -> Any:
     """The plot as a plotly figure: `x` across, one line per label of `series`, a band from `low` to `high`.
@@ -24,7 +27,8 @@ def lines(result: Result, plot: Plot) -> Any:
     Numbers on the x axis keep their distances; other labels stand evenly. Options: log_x, log_y, zero_line, references
     ({name: value}, dashed horizontal lines such as chance or the clean run), x_label, y_label, y_range (low, high),
     y_scale ("root": square roots upwards, so that small numbers are seen beside large ones; the axis says so). Lines
-    that run over each other take turns in colour, and their markers stand within each other.
+    that run over each other take turns in colour, and their markers stand within each other. A point without
+    neighbours has a bar in place of a band; where there is one label on the x axis, the points stand side by side.
     """
     import plotly.graph_objects as go
 
@@ -32,16 +36,26 @@ def lines(result: Result, plot: Plot) -> Any:
     labels = labels_of(shown.axes[1])
     numbers = numeric(labels)
     x = numbers if numbers is not None else [float(i) for i in range(len(labels))]
+    alone = len(x) == 1 and not plot.options.get("log_x")
     drawn = with_roots(shown) if _is_rooted(plot) else shown
-    looks = _looks(drawn, plot)
+    looks = [("solid", SINGLE)] * len(drawn.data) if alone else _looks(drawn, plot)
     figure = go.Figure()
     for i, name in enumerate(labels_of(shown.axes[0])):
-        _add_band(figure, drawn, i, x)
+        across = [x[0] + _beside(i, len(drawn.data))] if alone else x
+        single = _add_band(figure, drawn, i, across)
         hovers = [hover(shown, plot, i, j) for j in range(len(x))]
-        _add_line(figure, drawn.data[i], i, name_of(shown.axes[0], name), x, hovers, looks[i])
+        _add_line(figure, drawn.data[i], i, name_of(shown.axes[0], name), across, hovers, looks[i])
+        _add_bars(figure, drawn, i, across, single)
     _lay_out(figure, shown, plot, labels, numbers)
+    if alone:
+        figure.update_xaxes(range=[x[0] - 0.5, x[0] + 0.5])
     add_references(figure, plot, rooted if _is_rooted(plot) else float, listed=_is_listed(shown))
     return figure
+
+
+def _beside(i: int, n: int) -> float:
+    """How far from the middle a point stands among `n` at the only place of the x axis, which is 1 wide."""
+    return min(0.1, 0.6 / n) * (i - (n - 1) / 2)
 
 
 def _is_rooted(plot: Plot) -> bool:
@@ -75,21 +89,42 @@ def _ends(parts: list[Any]) -> tuple[float, float]:
     return (float(numbers.min()), float(numbers.max())) if len(numbers) else (0.0, 0.0)
 
 
-def _add_band(figure: Any, drawn: Arranged, i: int, x: list[float]) -> None:
-    """The band of a line, in pieces where numbers are missing: plotly would fill the gaps."""
+def _add_band(figure: Any, drawn: Arranged, i: int, x: list[float]) -> list[int]:
+    """The band of a line, in pieces where numbers are missing: plotly would fill the gaps.
+
+    Gives the points that stand alone, where a band has no width.
+    """
     import plotly.graph_objects as go
 
     if drawn.low is None or drawn.high is None:
-        return
+        return []
+    single = []
     colour = _faint(theme.CATEGORIES[i % len(theme.CATEGORIES)])
     edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "legendgroup": str(i)}
     there = np.isfinite(drawn.low[i]) & np.isfinite(drawn.high[i])
     breaks = (np.diff(there.astype(int)) != 0).nonzero()[0] + 1
     for piece in np.split(np.arange(len(x)), breaks):
-        if there[piece].all():
+        if there[piece].all() and len(piece) == 1:
+            single.append(int(piece[0]))
+        elif there[piece].all():
             across = [x[j] for j in piece]
             figure.add_trace(go.Scatter(x=across, y=drawn.high[i][piece], **edge))
             figure.add_trace(go.Scatter(x=across, y=drawn.low[i][piece], fill="tonexty", fillcolor=colour, **edge))
+    return single
+
+
+def _add_bars(figure: Any, drawn: Arranged, i: int, x: list[float], single: list[int]) -> None:
+    """Bars of a line at the points that stand alone, as a trace of their own: others would get a bar of no length."""
+    import plotly.graph_objects as go
+
+    if not single or drawn.low is None or drawn.high is None:
+        return
+    y, low, high = (part[i][single] for part in (drawn.data, drawn.low, drawn.high))
+    look = {"color": theme.CATEGORIES[i % len(theme.CATEGORIES)], "thickness": 1.5, "width": 4}
+    ends = {"type": "data", "symmetric": False, "array": high - y, "arrayminus": y - low}
+    unseen = {"mode": "markers", "marker": {"opacity": 0}, "hoverinfo": "skip", "showlegend": False}
+    at = [x[j] for j in single]
+    figure.add_trace(go.Scatter(x=at, y=y, error_y=look | ends, legendgroup=str(i), **unseen))
 
 
 def _add_line(figure: Any, y: Any, i: int, name: str, x: list[float], hovers: list[str], look: tuple[str, int]) -> None:

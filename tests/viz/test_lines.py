@@ -25,6 +25,11 @@ def traces_of(drawn: Any) -> list[Any]:
     return [trace for trace in drawn.data if trace.fill is None and trace.line.width]
 
 
+def bars_of(drawn: Any) -> list[Any]:
+    """The bars of a figure's single points."""
+    return [trace for trace in drawn.data if trace.error_y.array is not None]
+
+
 @pytest.mark.parametrize("layers", [[0, 1, 2], [3], [0, 6, 12, 17, 23, 29]])
 def test_a_tick_stands_at_every_layer_that_was_measured_and_nowhere_else(make: Make, layers: list[int]) -> None:
     drawn = figure(make({"v": values(torch.rand(len(layers)), layer=layers)}), Plot("lines", "v", x="layer"))
@@ -122,3 +127,39 @@ def test_missing_numbers_leave_gaps_in_bands_too(make: Make) -> None:
     drawn = figure(make(named), Plot("lines", "v", x="layer", series="curve", low="l", high="h"))
     bands = [trace for trace in drawn.data if trace.fill == "tonexty"]
     assert [list(band.x) for band in bands] == [[0, 1], [3, 4]]
+
+
+def test_single_points_have_bars_and_stand_side_by_side(make: Make) -> None:
+    data = torch.tensor([[0.25], [0.25], [0.5], [0.25]])
+    axes: dict[str, Any] = {"curve": ["a", "b", "c", "d"], "layer": [20]}
+    named = {"v": values(data, "share", **axes), "l": values(data - 0.1, **axes), "h": values(data + 0.2, **axes)}
+    named["h"].data[3] = float("nan")
+    drawn = figure(make(named), Plot("lines", "v", x="layer", series="curve", low="l", high="h"))
+    a, b, c, d = traces_of(drawn)
+    places = [trace.x[0] for trace in (a, b, c, d)]
+    assert places == sorted(set(places))
+    assert sum(places) / 4 == pytest.approx(20)
+    assert all(later - earlier > 0.05 for earlier, later in itertools.pairwise(places))
+    bars = bars_of(drawn)
+    assert len(bars) == 3  # of the fourth there is no interval
+    for trace, bar in zip((a, b, c), bars):
+        assert (bar.x[0], bar.y[0]) == (trace.x[0], trace.y[0])
+        assert bar.error_y.array[0] == pytest.approx(0.2)
+        assert bar.error_y.arrayminus[0] == pytest.approx(0.1)
+        assert bar.error_y.color == trace.line.color
+    assert list(drawn.layout.xaxis.tickvals) == [20]
+    assert drawn.layout.xaxis.range == (19.5, 20.5)
+
+
+def test_a_point_between_gaps_has_a_bar_and_its_neighbours_a_band(make: Make) -> None:
+    data = torch.tensor([[1.0, float("nan"), 2.0, float("nan"), 3.0, 4.0]])
+    axes: dict[str, Any] = {"curve": ["a"], "layer": 6}
+    named = {"v": values(data, **axes), "l": values(data - 1, **axes), "h": values(data + 1, **axes)}
+    drawn = figure(make(named), Plot("lines", "v", x="layer", series="curve", low="l", high="h"))
+    (line,) = traces_of(drawn)
+    assert list(line.x) == [0, 1, 2, 3, 4, 5]
+    (bar,) = bars_of(drawn)
+    assert list(bar.x) == [0, 2]
+    assert list(bar.error_y.array) == [1, 1]
+    (band,) = [trace for trace in drawn.data if trace.fill == "tonexty"]
+    assert list(band.x) == [4, 5]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from interp.probing.causal.changed_tokens import place_words
-from interp.probing.causal.curves import Curve, curve_plot
+from interp.probing.causal.curves import Curve, curve_plot, interval_note
 from interp.probing.causal.effects import Trials
-from interp.results import Axis, Plot, Values, interval_words, range_words
+from interp.results import Axis, Plot, Values, range_words
 
 
 def alignment_plots(trials: Trials, values: dict[str, Values], rank: int, n_random: int, n_on_text: int) -> list[Plot]:
@@ -14,7 +14,7 @@ def alignment_plots(trials: Trials, values: dict[str, Values], rank: int, n_rand
     task, group_is = prepared.data.name.replace("_", " "), prepared.data.group_is
     layer = Axis("layer", prepared.layers)
     dimensions = f"{rank} dimension{'s' * (rank > 1)}"
-    bands = interval_words(int(trials.groups.max()) + 1, f"{group_is}s", "bands: 95 % intervals")
+    bands = interval_note(len(layer), int(trials.groups.max()) + 1, group_is)
     plots = [
         curve_plot(
             values,

@@ -22,7 +22,7 @@ from interp.errors import InputError
 from interp.models import identity
 from interp.probing.causal.affine import Eraser, as_long_as, random_basis
 from interp.probing.causal.changed_tokens import place_words
-from interp.probing.causal.curves import Curve, curve_plot
+from interp.probing.causal.curves import Curve, curve_plot, interval_note
 from interp.probing.causal.effects import (
     CONTROLS,
     RANDOM,
@@ -49,7 +49,7 @@ from interp.probing.causal.preparing import asked_question, prepare
 from interp.probing.causal.stages import Edit
 from interp.probing.labelled import LabelledTokens
 from interp.probing.parts import Advance, Keeper
-from interp.results import Axis, Plot, Values, interval_words, range_words
+from interp.results import Axis, Plot, Values, range_words
 from interp.runs import progress, provenance
 
 
@@ -230,7 +230,7 @@ def _plots(trials: Trials, values: dict[str, Values], methods: Sequence[str], n_
                 title=f"{task}: effect of {name} at {trials.prepared.position!r} on behaviour",
                 caption=(
                     f"{effect} when {what} at one token: {place_words(trials.changed)}; {over}; "
-                    f"{interval_words(n_groups, group_is + 's', 'bands: 95 % intervals')}; random directions: "
+                    f"{interval_note(len(layer), n_groups, group_is)}; random directions: "
                     f"{range_words(n_random)}.{empty}"
                 ),
                 caveat=(

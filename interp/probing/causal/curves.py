@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from interp.results import Axis, Plot, Values, range_of_draws
+from interp.results import Axis, Plot, Values, interval_words, range_of_draws
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +39,11 @@ class Curve:
             return cls(name, nothing, nothing.clone(), nothing.clone())
         low, high = range_of_draws(draws.movedim(-1, 0))
         return cls(name, draws.mean(-1), low, high)
+
+
+def interval_note(n_points: int, n_groups: int, group_is: str) -> str:
+    """How a caption speaks of the intervals of curves over so many points: the only one has a bar, not a band."""
+    return interval_words(n_groups, f"{group_is}s", f"{'bands' if n_points > 1 else 'bars'}: 95 % intervals")
 
 
 FAR = 8.0

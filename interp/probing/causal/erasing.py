@@ -18,13 +18,14 @@ from interp.hooks.sites import Site
 from interp.models import identity
 from interp.probing.causal.affine import Eraser
 from interp.probing.causal.closed_form_erasure import fit_leace
+from interp.probing.causal.curves import interval_note
 from interp.probing.causal.effects import with_intervals
 from interp.probing.causal.nullspace_projection import CLOSE, fit_nullspaces
 from interp.probing.causal.preparing import Prepared, Refusal, asked_question, check_fits, prepare
 from interp.probing.causal.retraining import retrained
 from interp.probing.labelled import LabelledTokens
 from interp.probing.splitting import grouped_folds, numbered
-from interp.results import Axis, Plot, Result, Values, interval_words
+from interp.results import Axis, Plot, Result, Values
 from interp.runs import progress, provenance
 
 METHODS = {"leace": "LEACE", "inlp": "INLP"}
@@ -231,7 +232,7 @@ def accuracy_plot(values: dict[str, Values], settings: dict[str, Any], prepared:
         caption=(
             f"Accuracy on {int((~prepared.fitted).sum())} examples of held-out {prepared.data.group_is}s, of linear "
             f"probes and of perceptrons with 32 units learnt before and after erasure; "
-            f"{interval_words(n_groups, prepared.data.group_is + 's', 'bands: 95 % intervals')}."
+            f"{interval_note(len(prepared.layers), n_groups, prepared.data.group_is)}."
         ),
         caveat=(
             "Erasure takes out what linear probes read on the fitted examples. Where a perceptron still reads the "

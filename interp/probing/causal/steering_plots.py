@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from interp.probing.causal.changed_tokens import place_words
-from interp.probing.causal.curves import Curve, curve_plot
+from interp.probing.causal.curves import Curve, curve_plot, interval_note
 from interp.probing.causal.effects import Trials, effect_words
-from interp.results import Axis, Plot, Values, interval_words, range_words
+from interp.results import Axis, Plot, Values, range_words
 
 
 def steering_plots(trials: Trials, values: dict[str, Values], probe: str, n_random: int, n_on_text: int) -> list[Plot]:
@@ -25,7 +25,7 @@ def steering_plots(trials: Trials, values: dict[str, Values], probe: str, n_rand
         if trials.margin is not None
         else f"KL divergence from the unchanged prediction, as states are moved along {direction}"
     )
-    bands = interval_words(int(trials.groups.max()) + 1, f"{group_is}s", "bands: 95 % intervals")
+    bands = interval_note(len(values["effect"].axis("strength")) + 1, int(trials.groups.max()) + 1, group_is)
     shown = nearest_strength(values)
     layer = Axis("layer", prepared.layers)
     plots = [

@@ -93,6 +93,7 @@ def test_shares_are_set_beside_those_before_any_exchange() -> None:
     learnt, whole = (found.values["accuracy"].sel(subspace=name).data for name in (LEARNT, WHOLE))
     torch.testing.assert_close(found.values[BEYOND].data, learnt - whole)
     assert found.plots[0].options["references"] == {"nothing exchanged": before}
+    assert "; bars: 95 % intervals over " in found.plots[0].caption  # one layer
     (told,) = alignment_findings(found)
     assert f"of the pairs ({100 * before:.0f} % before; whole state" in told
 
