@@ -44,7 +44,6 @@ def plots_of(
     """Accuracy, log-loss and description length for every kind of site and position, then accuracy by class."""
     plots = []
     task, probe = data.name.replace("_", " "), str(settings["probe"]).replace("_", " ")
-    over = interval_words(n_groups, f"{settings['group_is']}s", "bands: 95 % intervals")
     shuffles = range_words(int(settings["n_shuffles"])) if settings["n_shuffles"] else "none were made"
     exact = EXACT if _perfect(values) else ""
     missing = "" if has_control else f" There is {settings['control']}."
@@ -53,6 +52,8 @@ def plots_of(
             place = "" if position == TOKEN else f" at {position}"
             for what in CURVES:
                 name = curve_name(what, kind, position)
+                bands = "bands" if len(values[name].axis("layer")) > 1 else "bars"  # of a single layer
+                over = interval_words(n_groups, f"{settings['group_is']}s", f"{bands}: 95 % intervals")
                 low, high = (f"{name}_{end}" if f"{name}_{end}" in values else None for end in ("low", "high"))
                 plots.append(
                     Plot(

@@ -225,6 +225,7 @@ def test_split_by_word_type_leaves_nothing_to_remember() -> None:
     assert "control task" not in {trace.name for trace in found.figure(0).data}
     assert "no control task" in found.plots[0].caption
     assert "5 draws" in found.plots[0].caption
+    assert "; bars: 95 % intervals over" in found.plots[0].caption  # of one layer
 
 
 @pytest.mark.parametrize(
