@@ -62,7 +62,8 @@ def main(config: Config, console: Console | None = None) -> int:
         tell(a, found)
         a.show(
             _behaviour(found),
-            "share of exchanges after which the model gives the other prompt's class; before: nothing exchanged",
+            "share of exchanges after which the model gives the other prompt's class; before: nothing exchanged; "
+            "means: the difference of class means; whole: the whole state",
         )
         a.show(
             _beside(found),
@@ -80,8 +81,8 @@ def _behaviour(found: AlignmentResult) -> pd.DataFrame:
         "layer": layers,
         "before": [float(values["unchanged_accuracy"].data)] * len(layers),
         "learnt": with_interval(found, "accuracy", subspace=LEARNT),
-        "class means": values["accuracy"].sel(subspace=MEANS).data.tolist(),
-        "whole state": values["accuracy"].sel(subspace=WHOLE).data.tolist(),
+        "means": values["accuracy"].sel(subspace=MEANS).data.tolist(),
+        "whole": values["accuracy"].sel(subspace=WHOLE).data.tolist(),
         "random": random[0].tolist(),
         "as far": random[1].tolist(),
         "p (as far)": values["p"].sel(control=CONTROLS[1]).data.tolist(),
