@@ -76,7 +76,8 @@ def main(config: Config, console: Console | None = None) -> int:
 def _title(found: Spectra) -> str:
     """What the columns are, and of which matrices."""
     mean = "mean over words removed; " if found.settings["space"] == "vocabulary" else ""
-    title = f"score: sum of eigenvalues over sum of sizes ({mean}turned: 95 % of the same circuits turned at random)"
+    turns = f"the range of {found.settings['n_random']} random turns of the same circuit"
+    title = f"score: sum of eigenvalues over sum of sizes ({mean}turned: {turns})"
     return titled_by_offset(title, found.settings["offset"])
 
 

@@ -56,7 +56,7 @@ def main(config: Config, console: Console | None = None) -> int:
         a.conclude(_finding(found))
         a.say(
             "significant: more than the same two heads with the stream between them rotated at random; specific: more "
-            "than both of them do with other heads"
+            "than both of them do with other heads; compose: both"
         )
         if left_out := found.untested():
             a.say(
@@ -69,9 +69,9 @@ def main(config: Config, console: Console | None = None) -> int:
 def _finding(found: CompositionGraph) -> str:
     """How many pairs compose, and which most."""
     counts = found.counts()
-    n, n_pairs = int(counts["both"].sum()), int(counts["pairs"].sum())
+    n, n_pairs = int(counts["compose"].sum()), int(counts["pairs"].sum())
     if not n:
-        return f"None of {n_pairs:,} pairs of heads passes both tests."
+        return f"None of {n_pairs:,} pairs of heads passes {found.tests()}."
     best = found.edges(1).iloc[0]
     strongest = f"{best['writer']} into {best['reader']}"
-    return f"{n:,} of {n_pairs:,} pairs of heads compose by both tests, most of all {strongest}."
+    return f"{n:,} of {n_pairs:,} pairs of heads compose{'s' * (n == 1)} by {found.tests()}, most of all {strongest}."

@@ -50,7 +50,7 @@ def test_spectra_of_the_heads_that_copy_most(ask: Ask, tmp_path: Path) -> None:
     (row,) = rows_under(out, "score: sum of eigenvalues")
     assert row[:3] == ["1.0", "OV", "1"]
     assert "mean over words removed" in out
-    assert "OV: copying, above 95 % of the turned circuits: 1.0 (1.00)." in out
+    assert "OV: copying, above all 5 turned circuits: 1.0 (1.00)." in out
     assert sorted(results_of(tmp_path, "weights-eigen")) == ["scores", "spectra"]
 
 

@@ -53,9 +53,10 @@ class CompositionGraph(Result):
         return frame.head(n)
 
     def counts(self) -> pd.DataFrame:
-        """How many pairs pass each test."""
+        """How many pairs pass each test, and how many compose: by both tests, or the first where it stands alone."""
         kinds = self.values["n_significant"].axis("kind").labels
-        numbers = {name: self.values[f"n_{name}"].data.tolist() for name in ("significant", "specific", "both")}
+        columns = {"significant": "significant", "specific": "specific", "compose": "both"}
+        numbers = {name: self.values[f"n_{kept}"].data.tolist() for name, kept in columns.items()}
         frame = pd.DataFrame({"kind": kinds, "pairs": int(self.values["n_pairs"].data)} | numbers)
         if left_out := self.untested():
             frame["specific"] = frame["specific"].astype(object).mask(frame["kind"].isin(left_out), float("nan"))
@@ -68,6 +69,11 @@ class CompositionGraph(Result):
         """
         over = self.values["pair_over_both_heads"]
         return [str(kind) for kind, pairs in zip(over.axis("kind").labels, over.data) if bool(pairs.isnan().all())]
+
+    def tests(self) -> str:
+        """By what pairs are said to compose, as the end of a sentence."""
+        left_out, kinds = self.untested(), self.values["n_significant"].axis("kind").labels
+        return _tests_words(len(left_out), len(kinds))
 
 
 @torch.no_grad()
@@ -119,7 +125,7 @@ def composition_graph(
         values=values,
         settings={"kinds": list(chosen), "offset": stated, "level": level, "max_edges": max_edges, "norms": "folded"},
         provenance=provenance(model=identity(model), started=started),
-        plots=(_plot(chosen, stated, level, int(counted["both"].sum()), max_edges, bool(untested.any())),),
+        plots=(_plot(chosen, stated, level, int(counted["both"].sum()), max_edges, int(untested.sum())),),
     )
 
 
@@ -176,14 +182,18 @@ def _edges(
     }
 
 
-def _plot(kinds: tuple[str, ...], offset: int | None, level: float, n: int, max_edges: int, untested: bool) -> Plot:
+def _tests_words(n_untested: int, n_kinds: int) -> str:
+    """n_untested: kinds for which the second test cannot be made."""
+    if not n_untested:
+        return "both tests"
+    return "the first test" if n_untested == n_kinds else "both tests, or the first where it alone can be made"
+
+
+def _plot(kinds: tuple[str, ...], offset: int | None, level: float, n: int, max_edges: int, n_untested: int) -> Plot:
     where = offset_words(offset, "Queries and keys")
-    drawn = (
-        f"{n} pairs that pass both tests"
-        if n <= max_edges
-        else f"the {max_edges} strongest of {n} that pass both tests"
-    )
-    if untested:
+    passed = f"{n} pair{'s' * (n != 1)} that pass{'es' * (n == 1)} {_tests_words(n_untested, len(kinds))}"
+    drawn = passed if n <= max_edges else f"the {max_edges} strongest of {passed}"
+    if n_untested:
         where += " Heads of this model leave no spread for the second test: the first decides alone."
     words = ", ".join(f"{KINDS[kind]} ({kind})" for kind in kinds)
     return Plot(

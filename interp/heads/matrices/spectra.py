@@ -50,22 +50,22 @@ class Spectra(Result):
     kind: ClassVar[str] = "spectra"
 
     def summary(self) -> pd.DataFrame:
-        """A row a circuit: its score, 95 % of the controls' scores, and the share of its largest eigenvalue."""
+        """A row a circuit: its score, the range of the controls' scores, and the share of its largest eigenvalue."""
         control = self.values["control"].data
         sizes = self.values["eigenvalues"].data.norm(dim=-1)
         return pd.DataFrame(
             {
                 "circuit": self.values["score"].axis("circuit").labels,
                 "score": self.values["score"].data.tolist(),
-                "turned, low": control.quantile(0.025, dim=1).tolist(),
-                "turned, high": control.quantile(0.975, dim=1).tolist(),
+                "turned, low": control.amin(1).tolist(),
+                "turned, high": control.amax(1).tolist(),
                 "positive": self.values["positive"].data.tolist(),
                 "largest's share": (sizes[:, 0] / sizes.sum(1)).tolist(),
             }
         )
 
     def findings(self) -> list[str]:
-        """A sentence on OV and one on QK: which circuits are above, below and within 95 % of the turned ones."""
+        """A sentence on OV and one on QK: which circuits are above, below and within the range of the turned ones."""
         told = []
         rows = self.summary().to_dict("records")
         for circuit, above in (("OV", "copying"), ("QK", "matching like with like")):
@@ -74,18 +74,18 @@ class Spectra(Result):
                 head, name = str(row["circuit"]).split()
                 if name == circuit:
                     words = f"{head} ({row['score']:.2f})".replace("-", "−") if row["score"] == row["score"] else head
-                    groups.setdefault(_beside(row, above), []).append(words)
+                    groups.setdefault(_beside(row, above, self.values["control"].data.shape[1]), []).append(words)
             if groups:
                 told.append(f"{circuit}: " + "; ".join(f"{what}: {', '.join(of)}" for what, of in groups.items()) + ".")
         return told
 
 
-def _beside(row: dict[Hashable, Any], above: str) -> str:
-    """What a score says beside those of the turned circuits."""
+def _beside(row: dict[Hashable, Any], above: str, n: int) -> str:
+    """What a score says beside those of the n turned circuits."""
     if row["score"] != row["score"]:
         return "no score, since all eigenvalues are 0 (it writes nothing into the directions that it reads)"
     if row["score"] > row["turned, high"]:
-        return f"{above}, above 95 % of the turned circuits"
+        return f"{above}, above all {n} turned circuits"
     return "the opposite, below them" if row["score"] < row["turned, low"] else "no different from the turned circuits"
 
 

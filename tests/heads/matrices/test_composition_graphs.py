@@ -61,6 +61,8 @@ def test_without_a_spread_the_second_test_is_left_out_and_said_so() -> None:
     assert found.untested() == ["q", "k", "v"]
     assert found.values["pair_over_both_heads"].data.isnan().all()
     assert found.counts()["specific"].isna().all()
+    assert found.tests() == "the first test"
+    assert "1 pair that passes the first test" in found.plots[0].caption
     assert found.edges()["over both heads"].isna().all()
     assert list(found.values["above"].axis("edge").labels) == ["a0.0->a1.0.k"], "by the first test alone"
     assert "the first decides alone" in found.plots[0].caption
@@ -96,7 +98,7 @@ def test_random_weights_have_no_edges_and_a_planted_one_is_found() -> None:
     again = interp.heads.composition_graph(model)
     assert {str(label) for label in again.values["above"].axis("edge").labels} == {"a2.1->a3.0.k", "a2.1->a3.1.k"}
     assert set(again.edges()["reader"]) == {"a3.0.k", "a3.1.k"}
-    assert again.counts()["both"].tolist() == [0, 2, 0]
+    assert again.counts()["compose"].tolist() == [0, 2, 0]
 
 
 def test_the_toys_previous_token_head_is_significant_for_the_keys_of_its_induction_head() -> None:

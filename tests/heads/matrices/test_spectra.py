@@ -104,7 +104,7 @@ def test_one_panel_says_which_circuit_and_which_offset(circuit: str) -> None:
 def test_findings_say_where_a_score_lies_beside_the_controls() -> None:
     toy = interp.load_model("toy/induction")
     (said,) = interp.heads.decompose(toy, ["1.0"], "OV", n_random=30).findings()
-    assert said == "OV: copying, above 95 % of the turned circuits: 1.0 (1.00)."
+    assert said == "OV: copying, above all 30 turned circuits: 1.0 (1.00)."
     (said,) = interp.heads.decompose(toy, ["0.0"], "OV", space="stream", n_random=3).findings()
     assert said.endswith(
         "no score, since all eigenvalues are 0 (it writes nothing into the directions that it reads): 0.0."
