@@ -8,12 +8,14 @@ Try:
     interp patchscopes --precision           over texts, against lenses
 
 A state of layer L is the stream that enters block L; it is written at the same layer unless --targets says otherwise.
+A description begins with the ":" that all examples of the prompt share: what is scored is the token after it, beside
+its probability when nothing is written.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import pandas as pd
 import tyro
@@ -26,7 +28,7 @@ from interp.cli.passages import ENGLISH
 from interp.cli.texts import read_prompt
 from interp.cli.tuned_texts import context_length, held_out_contexts, load_lens, some_rows
 from interp.errors import InputError
-from interp.lens.patchscope_runs import INSPECTIONS
+from interp.lens.patchscope_runs import INSPECTIONS, marked_prompt
 
 LENGTH = 48
 """Tokens of a prompt with --precision."""
@@ -48,6 +50,9 @@ class Config(Options):
     """Layers whose states are taken (default: all)."""
     targets: Several[int] = ()
     """Layers they are written to, each to each (default: the layer each is from)."""
+    separator: Maybe[str] = None
+    """What the prompt's examples have before what they say; passed over in what is scored (default: ":" for
+    description, "->" for identity, nothing for a prompt of your own)."""
     n_tokens: int = 16
     """Tokens to generate."""
     ids: bool = False
@@ -88,6 +93,7 @@ def _describe(answer: Answer, config: Config) -> None:
             inspection=inspection,
             at=config.at,
             target_layers=list(config.targets) or "same",
+            separator=config.separator,
             n_tokens=config.n_tokens,
             prepend_bos=config.bos and not config.ids,
         ),
@@ -96,21 +102,46 @@ def _describe(answer: Answer, config: Config) -> None:
     for name in ("layer", "target"):
         if name in frame:
             frame[name] = frame[name].astype(str)
-    for name in ("next token", "generated"):
+    for name in ("first token", "generated"):
         frame[name] = frame[name].map(repr)
-    token = repr(found.texts["tokens"][0][found.settings["position"]])
-    answer.show(frame, f"what follows {token} in the inspection prompt")
-    answer.conclude(_surest(frame, token))
+    answer.show(frame, f"what follows {found.place} in the inspection prompt", legend=_legend(found))
+    answer.conclude(*_read_at(found, frame))
 
 
-def _surest(frame: pd.DataFrame, token: str) -> str:
-    """The state that the model goes on from most surely."""
-    row = frame.sort_values("probability").iloc[-1]
-    where = f"layer {row['layer']}" + (f", written at layer {row['target']}," if "target" in frame else "")
+def _legend(found: lens.Patchscope) -> str:
+    """The prompt that is written into, and what the numbers are of."""
+    separator, skipped = found.settings["separator"], str(found.texts["skipped"])
+    after = f", after the {separator!r} that its examples share" if separator and separator in skipped else ""
     return (
-        f"The state of {token} from {where} is what the model goes on from most surely: {row['generated']} "
-        f"(first token {row['probability']:.2f})."
+        f"inspection prompt, the state written over « »: {found.prompt}\n"
+        f"probability: of the first token{after}; unwritten: of the same token in the prompt as it is"
     )
+
+
+def _read_at(found: lens.Patchscope, frame: pd.DataFrame) -> list[str]:
+    """What is read early, halfway and late, and what the prompt says without any state; no layer is the answer."""
+    layers = list(dict.fromkeys(frame["layer"]))
+    n = len(layers)
+    told = {"early": layers[n // 6], "halfway": layers[n // 2], "late": layers[n - 1 - n // 6]}
+    if n < 3:
+        told = {"": layers[0]} if n == 1 else {"early": layers[0], "late": layers[1]}
+    said = []
+    for when, layer in told.items():
+        row = _nearest(frame[frame["layer"] == layer])
+        where = f"layer {layer}" + (f", written at layer {row['target']}" if "target" in row else "")
+        numbers = f"{row['first token']} {row['probability']:.2f}, unwritten {row['unwritten']:.2f}"
+        said.append(f"{when} ({where}) {row['generated']} ({numbers})".strip())
+    return [
+        f"What is read from states of {found.place}: {'; '.join(said)}.",
+        f"With nothing written the prompt goes on {found.settings['unwritten']!r}. A high probability says that the "
+        "model is sure of its words, not that they are right.",
+    ]
+
+
+def _nearest(frame: pd.DataFrame) -> dict[str, Any]:
+    """Of the rows of one source layer, the one that is written closest to it."""
+    rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
+    return min(rows, key=lambda row: abs(int(row.get("target", row["layer"])) - int(row["layer"])))
 
 
 def _precision(answer: Answer, config: Config) -> None:
@@ -140,7 +171,11 @@ def _precision(answer: Answer, config: Config) -> None:
     for name in ("precision", "surprisal"):
         for method in found.values[name].axis("method").labels:
             columns[f"{name} {method}"] = found.values[name].sel(method=method).data.tolist()
-    answer.show(some_rows(pd.DataFrame(columns)), f"{config.n} prompts, the model's next token (surprisal in nats)")
+    answer.show(
+        some_rows(pd.DataFrame(columns)),
+        f"{config.n} prompts, the model's next token (surprisal in nats)",
+        legend=f"inspection prompt, the state written over « »: {marked_prompt(found.settings)}",
+    )
     answer.conclude(_compared(found))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,8 @@ DESCRIPTION = (
 )
 """Section 4.3 of the paper."""
 INSPECTIONS = {"identity": IDENTITY, "description": DESCRIPTION}
+SEPARATORS = {"identity": "->", "description": ":"}
+"""What every example of an inspection prompt has between the placeholder's counterpart and what is said of it."""
 PASS_ROWS = 64
 """Hidden states that are run in one batch."""
 
@@ -59,6 +61,33 @@ class Inspection:
     def describe(self, model: Any) -> dict[str, Any]:
         """As it goes into a result's settings."""
         return {"inspection": to_strings(model, self.tokens), "inspection_position": self.position}
+
+    def followed_by(self, tokens: Int[Tensor, " more"]) -> Inspection:
+        """The same with more tokens at its end."""
+        return Inspection(torch.cat([self.tokens, tokens.to(self.tokens)]), self.position)
+
+
+def marked_prompt(settings: Mapping[str, Any]) -> str:
+    """The inspection prompt of a result's settings as one text, with « » around the token that is overwritten."""
+    tokens, position = list(settings["inspection"]), settings["inspection_position"]
+    token = tokens[position]
+    bare = token.strip() or token
+    before, after = token.split(bare, 1)
+    tokens[position] = f"{before}«{bare}»{after}"
+    # Tokens of a model without a tokenizer are numbers.
+    return (" " if all(item.isdigit() for item in settings["inspection"]) else "").join(tokens)
+
+
+def leading(model: Any, tokens: Int[Tensor, " new"], separator: str) -> Int[Tensor, " first"]:
+    """The first of some tokens, as far as they are the separator, spaces around it aside; none where they are not."""
+    wanted, read = separator.strip(), ""
+    for i, text in enumerate(to_strings(model, tokens)) if wanted else ():
+        read = (read + text).strip()
+        if read == wanted:
+            return tokens[: i + 1]
+        if not wanted.startswith(read):
+            break
+    return tokens[:0]
 
 
 def source_layers(model: Any, layers: Sequence[int] | int | None) -> list[int]:
@@ -98,6 +127,11 @@ class Inspector:
                 _, recorded = run_recording(model, tokens, nothing)
             self._first = inspection.position
             self._past = recorded.prefix(self._first)
+
+    @property
+    def own(self) -> Float[Tensor, " d_model"]:
+        """What enters block 0 where states are written: written there, it leaves the prompt as it is."""
+        return self._streams[sites.resid_pre(0)][0, self.inspection.position]
 
     @torch.no_grad()
     def log_probs(self, vectors: Float[Tensor, "state d_model"], layer: int) -> Float[Tensor, "state vocab"]:

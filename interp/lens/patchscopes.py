@@ -9,23 +9,37 @@ and a layer of its own, and the model goes on from there. Two inspection prompts
     description   "Syria: Country in the Middle East, ..., x"     written at the "x": what is generated describes the
                   entity (section 4.3)
 
+The model goes on from the placeholder itself, as in the paper, so a description mostly begins with the ":" that all
+examples share. That says nothing of the entity: what is scored is the token after it. It is not forced, since where
+the model goes on otherwise ("'s", or more of a name) that is part of what the state does. The same token is scored in
+the same prompt with nothing written as well, since a prompt prefers some descriptions whatever is written into it.
+
 Layer L is the stream that enters block L, as in the logit lens; the last, n_layers, has no block to enter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 import pandas as pd
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from interp.errors import InputError
 from interp.hooks.selecting import position_index
-from interp.lens.patchscope_runs import Inspection, Inspector, generate_from, source_layers
-from interp.lens.questions import position_names
+from interp.lens.patchscope_runs import (
+    SEPARATORS,
+    Inspection,
+    Inspector,
+    generate_from,
+    leading,
+    marked_prompt,
+    source_layers,
+)
 from interp.lens.tuned_streams import streams_at
 from interp.models import identity
 from interp.models.tokens import to_strings
@@ -33,22 +47,36 @@ from interp.results import Axis, Plot, Result, Values
 from interp.runs import progress, provenance
 from interp.tasks.prompting import Prompts, as_prompts, described, has_bos, strings_of
 
-NOT_USED = "What the inspection prompt makes of a state need not be what the model uses it for in the source prompt."
+NOT_USED = (
+    "How sure the model is of its words is no evidence that they are right, and what the inspection prompt makes of a "
+    "state need not be what the model uses it for in the source prompt."
+)
+FEW = 8
+"""Layers that a caption lists."""
+WRITTEN = ("state written", "nothing written")
 
 
 class Patchscope(Result):
     """Axes: layer (the source's), target (the layer written to; absent where each state is written at its own), k.
 
-    probability [layer, target]: of the first token that follows. top_ids, top_log_probs [layer, target, k]. Texts:
-    `generated` and `top_tokens`, with the same axes.
+    probability [layer, target]: of the first token that follows, after the separator where one comes first;
+    unwritten_probability: of the same token after the same prompt with nothing written into it; by_prompt [written,
+    layer, target]: both. top_ids, top_log_probs [layer, target, k]: at the same place. Texts: `generated`, `skipped`
+    (the separator, or nothing) and `top_tokens`, with the same axes. settings["unwritten"]: what the inspection prompt
+    goes on with when nothing is written.
     """
 
     kind: ClassVar[str] = "patchscope"
 
     def descriptions(self) -> pd.DataFrame:
-        """What was generated, a row for each layer (and target): the text, its first token and how probable it was."""
+        """A row for each layer (and target): what was generated, its first token and how probable that was.
+
+        The first token is the one after the separator, where there is one; "unwritten": its probability in the
+        inspection prompt as it is.
+        """
         values = self.values["probability"]
         names = list(values.dims)
+        alone = self.values["unwritten_probability"].data.flatten().tolist()
         rows = []
         for i, text in enumerate(_flat(self.texts["generated"])):
             at, labels = i, []
@@ -56,8 +84,19 @@ class Patchscope(Result):
                 labels.append(axis.labels[at % len(axis)])
                 at //= len(axis)
             first = _flat(self.texts["top_tokens"])[i]
-            rows.append((*reversed(labels), first, float(values.data.flatten()[i]), text))
-        return pd.DataFrame(rows, columns=[*names, "next token", "probability", "generated"])
+            rows.append((*reversed(labels), first, float(values.data.flatten()[i]), alone[i], text))
+        return pd.DataFrame(rows, columns=[*names, "first token", "probability", "unwritten", "generated"])
+
+    @property
+    def prompt(self) -> str:
+        """The inspection prompt, with « » around the token that states are written over."""
+        return marked_prompt(self.settings)
+
+    @property
+    def place(self) -> str:
+        """The token whose states are read, and where it stands: "' Tower' (position 3)"."""
+        position = self.settings["position"]
+        return f"{self.texts['tokens'][0][position]!r} (position {position})"
 
 
 def patchscope(
@@ -69,6 +108,7 @@ def patchscope(
     inspection: str | Tensor | Sequence[int] = "description",
     at: int = -1,
     target_layers: Literal["same"] | Sequence[int] | int = "same",
+    separator: str | None = None,
     n_tokens: int = 16,
     top_k: int = 5,
     prepend_bos: bool = False,
@@ -77,8 +117,10 @@ def patchscope(
 
     position: the token of the source prompt. layers: whose states are taken (default: all). inspection: "identity",
     "description", or a prompt of one's own; at: which of its tokens is overwritten. target_layers: where states are
-    written, "same" for the layer each is from. n_tokens: to generate, the most probable each time. prepend_bos: begin
-    both prompts with BOS.
+    written, "same" for the layer each is from. separator: what the prompt's examples have before what they say, passed
+    over in the scores where the model begins with it ("" for nothing; default: ":" of "description", "->" of
+    "identity", nothing of a prompt of one's own). n_tokens: to generate, the most probable each time. prepend_bos:
+    begin both prompts with BOS.
 
     Raises InputError for several source prompts, and for layers and positions that do not exist.
     """
@@ -97,45 +139,93 @@ def patchscope(
     targets = [None] if same else source_layers(model, target_layers)  # type: ignore[arg-type]
     streams = streams_at(model, prompts.as_subclass(Tensor), where)[:, 0, 0]
     pairs = [(layer, layer if target is None else target) for layer in chosen for target in targets]
-    vectors = streams[[layer for layer, _ in pairs]]
-    top = _first_tokens(model, scope, vectors, [target for _, target in pairs], top_k)
-    new = generate_from(model, scope, vectors, [target for _, target in pairs], n_tokens)
+    if separator is None:
+        separator = SEPARATORS.get(inspection, "") if isinstance(inspection, str) else ""
+    read = _read(
+        model, scope, streams[[layer for layer, _ in pairs]], [t for _, t in pairs], separator, n_tokens, top_k
+    )
     axes = (Axis("layer", tuple(chosen)), *(() if same else (Axis("target", tuple(targets)),)))  # type: ignore[arg-type]
     shape = tuple(len(axis) for axis in axes)
-    k = Axis("k", tuple(range(1, top.indices.shape[1] + 1)))
-    values = {
-        "probability": Values(top.values[:, 0].exp().view(shape), axes, "probability", "of the first token generated"),
-        "top_ids": Values(top.indices.view(*shape, -1), (*axes, k), "token id"),
-        "top_log_probs": Values(top.values.view(*shape, -1), (*axes, k), "nats"),
-    }
-    generated = [_text(model, row) for row in new]
-    best = to_strings(model, top.indices[:, 0])
     own = strings_of(model, prompts)[0]
+    settings = {
+        "position": int(where[0, 0]),
+        "target_layers": "same" if same else targets,
+        "n_tokens": n_tokens,
+        "prepend_bos": has_bos(source, prepend_bos),
+        "separator": separator,
+        "unwritten": read.unwritten,
+        **scope.describe(model),
+    }
     return Patchscope(
-        values=values,
-        settings={
-            "position": int(where[0, 0]),
-            "target_layers": "same" if same else targets,
-            "n_tokens": n_tokens,
-            "prepend_bos": has_bos(source, prepend_bos),
-            **scope.describe(model),
-        },
+        values=_values(read, axes),
+        settings=settings,
         provenance=provenance(model=identity(model), started=started, **described(source)),
-        plots=_plots(same, position_names(model, prompts, where)[0]),
-        texts={"tokens": [own], "generated": _nested(generated, shape), "top_tokens": _nested(best, shape)},
+        plots=_plots(same, own[settings["position"]], settings, read, pairs),
+        texts={
+            "tokens": [own],
+            "generated": _nested(read.generated, shape),
+            "skipped": _nested(read.skipped, shape),
+            "top_tokens": _nested(to_strings(model, read.top_ids[:, 0]), shape),
+        },
     )
 
 
-def _first_tokens(model: Any, scope: Inspection, vectors: Tensor, targets: Sequence[int], top_k: int) -> Any:
-    inspector = Inspector(model, scope)
-    found = []
+@dataclass(frozen=True, eq=False)
+class _Read:
+    """What follows each written state (all but `unwritten` have an entry a state), and the prompt as it is."""
+
+    top_ids: Int[Tensor, "state k"]
+    top_log_probs: Float[Tensor, "state k"]
+    alone: Float[Tensor, " state"]
+    """Log-probability of the first of top_ids with nothing written."""
+    generated: list[str]
+    skipped: list[str]
+    unwritten: str
+
+
+def _read(
+    model: Any,
+    scope: Inspection,
+    vectors: Float[Tensor, "state d_model"],
+    targets: Sequence[int],
+    separator: str,
+    n_tokens: int,
+    top_k: int,
+) -> _Read:
+    """Generate from every state, and score the first token after the separator."""
+    plain = Inspector(model, scope)
+    own = plain.own[None].to(vectors)
+    new = generate_from(model, scope, torch.cat([vectors, own]), [*targets, 0], n_tokens)
+    passed = [leading(model, row, separator) for row in new[:-1]]
+    inspectors = {(): plain}
+    ids, log_probs, alone = [], [], []
     with progress(len(vectors), "writing states into the inspection prompt") as bar:
-        for vector, target in zip(vectors, targets):
-            found.append(inspector.log_probs(vector[None], target)[0].topk(top_k))
+        for vector, target, first in zip(vectors, targets, passed):
+            key = tuple(first.tolist())
+            if key not in inspectors:
+                inspectors[key] = Inspector(model, scope.followed_by(first))
+            inspector = inspectors[key]
+            top = inspector.log_probs(vector[None], target)[0].topk(top_k)
+            ids.append(top.indices.cpu())
+            log_probs.append(top.values.cpu())
+            alone.append(inspector.log_probs(own, 0)[0, top.indices[0]].cpu())
             bar.advance()
-    return torch.return_types.topk(
-        (torch.stack([x.values for x in found]).cpu(), torch.stack([x.indices for x in found]).cpu())
-    )
+    texts = [_text(model, row) for row in new]
+    skipped = ["".join(to_strings(model, first)).strip() for first in passed]
+    return _Read(torch.stack(ids), torch.stack(log_probs), torch.stack(alone), texts[:-1], skipped, texts[-1])
+
+
+def _values(read: _Read, axes: tuple[Axis, ...]) -> dict[str, Values]:
+    shape = tuple(len(axis) for axis in axes)
+    k = Axis("k", tuple(range(1, read.top_ids.shape[1] + 1)))
+    written, alone = (x.exp().view(shape) for x in (read.top_log_probs[:, 0], read.alone))
+    return {
+        "probability": Values(written, axes, "probability", "of the first token after the separator"),
+        "unwritten_probability": Values(alone, axes, "probability", "of the same token, with nothing written"),
+        "by_prompt": Values(torch.stack([written, alone]), (Axis("written", WRITTEN), *axes), "probability"),
+        "top_ids": Values(read.top_ids.view(*shape, -1), (*axes, k), "token id"),
+        "top_log_probs": Values(read.top_log_probs.view(*shape, -1), (*axes, k), "nats"),
+    }
 
 
 def _text(model: Any, tokens: Tensor) -> str:
@@ -157,18 +247,26 @@ def _flat(items: Any) -> list[str]:
     return [item for row in items for item in (row if isinstance(row, list) else [row])]
 
 
-def _plots(same: bool, token: str) -> tuple[Plot, ...]:
-    words = f"the hidden state of {token!r} is written into the inspection prompt"
+def _plots(
+    same: bool, token: str, settings: dict[str, Any], read: _Read, pairs: list[tuple[int, int]]
+) -> tuple[Plot, ...]:
+    scored = f"the first token that follows{_passed_over(settings['separator'], read, pairs, same)}"
+    place = f"the hidden state of {token!r} (position {settings['position']})"
+    into = f"written over « » in the inspection prompt: {marked_prompt(settings)}"
     if same:
         return (
             Plot(
                 "lines",
-                "probability",
+                "by_prompt",
                 x="layer",
-                title="Patchscope: probability of the first token",
-                caption=f"How sure the model is of what follows when {words}, from each layer into the same layer.",
+                series="written",
+                title="Patchscope: probability of what is read first",
+                caption=(
+                    f"Probability of {scored}, with {place} taken from each layer and written into the same layer, "
+                    f"and of the same token with nothing written. It is {into}"
+                ),
                 caveat=NOT_USED,
-                options={"y_range": [0, 1]},
+                options={"y_range": [0, 1], "y_label": "probability"},
             ),
         )
     return (
@@ -177,9 +275,21 @@ def _plots(same: bool, token: str) -> tuple[Plot, ...]:
             "probability",
             x="target",
             y="layer",
-            title="Patchscope: probability of the first token",
-            caption=f"How sure the model is of what follows when {words}, by source and target layer.",
+            title="Patchscope: probability of what is read first",
+            caption=f"Probability of {scored}, by the layer that {place} is from and the one it is written to, {into}",
             caveat=NOT_USED,
             options={"origin": "lower", "colour_label": "probability", "cell_text": "top_tokens"},
         ),
     )
+
+
+def _passed_over(separator: str, read: _Read, pairs: list[tuple[int, int]], same: bool) -> str:
+    """Which part of what follows is not scored, and where there is none of it."""
+    if not any(read.skipped):
+        return ""
+    without = [layer for (layer, _), skipped in zip(pairs, read.skipped) if not skipped]
+    if not same or len(without) > FEW:
+        which = f", with which {len(pairs) - len(without)} of {len(pairs)} begin"
+    else:
+        which = f" (from layer {', '.join(map(str, without))} none comes)" if without else ""
+    return f" after the {separator!r} that the prompt's examples share{which}"

@@ -149,14 +149,38 @@ def test_an_inspection_prompt_that_needs_a_tokenizer_asks_for_ids(ask: Ask, insp
 def test_patchscopes_of_a_text(llama: str, tmp_path: Path, capsys) -> None:
     options = ["--model", llama, "--out", str(tmp_path), "--inspection", "w8 w9", "--n-tokens", "2"]
     assert command_line.main(["patchscopes", "w5 w6 w7", *options]) == 0
-    assert "what follows 'w7' in the inspection prompt" in capsys.readouterr().out
+    assert "what follows 'w7' (position 2) in the inspection prompt" in capsys.readouterr().out
     assert command_line.main(["patchscopes", "w5 w6 w7", *options, "--layers", "1", "--targets", "0", "2"]) == 0
-    assert "target" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "target" in out
+    assert "(layer 1, written at layer 0)" in out, "as near to layer 1 as layer 2"
+
+
+def test_a_patchscope_shows_its_prompt_and_names_no_single_layer(llama: str, tmp_path: Path, capsys) -> None:
+    options = ["--model", llama, "--out", str(tmp_path), "--inspection", "w8 w9", "--n-tokens", "2"]
+    assert command_line.main(["patchscopes", "w5 w6 w7", *options]) == 0
+    out = capsys.readouterr().out
+    (page,) = tmp_path.rglob("report.html")
+    visible = page.read_text().split("<footer>")[0]
+    for told in (
+        "«w9»",
+        "early (layer 0)",
+        "halfway (layer 2)",
+        "late (layer 3)",
+        "With nothing written the prompt goes on",
+    ):
+        assert told in out
+        assert told in visible
+    assert "share" not in out, "a prompt of one's own has no separator"
+    first = next(line for line in out.splitlines() if line.lstrip().startswith("0")).split()[-2].strip("'")
+    assert command_line.main(["patchscopes", "w5 w6 w7", *options, "--separator", first]) == 0
+    assert f"after the {first!r} that its examples share" in capsys.readouterr().out
 
 
 def test_patchscopes_of_token_ids(ask: Ask) -> None:
     out = ask("patchscopes", "0 5 3 7", "--ids", "--inspection", "0 5 3", "--n-tokens", 2)
     assert "what follows '7'" in out
+    assert "0 5 «3»" in out
 
 
 @pytest.mark.parametrize(

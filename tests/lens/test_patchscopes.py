@@ -9,7 +9,8 @@ import torch
 
 from interp.errors import InputError
 from interp.lens import patchscope, patchscope_precision
-from interp.lens.patchscope_runs import Inspection, Inspector, generate_from
+from interp.lens.patchscope_runs import Inspection, Inspector, generate_from, leading, marked_prompt
+from interp.models.tokens import to_strings
 from interp.results import load
 from tests.lens.test_translators import random_lens
 from tests.tiny_models import TINY, random_tokens, tiny, tiny_llama
@@ -76,12 +77,55 @@ def test_source_and_target_layers_each_to_each(tmp_path: Any) -> None:
     _, cache = model.run_with_cache(torch.tensor([[5, 6, 7]]))
     logits = by_hook(model, torch.tensor([[8, 9, 4]]), cache["blocks.3.hook_resid_pre"][0, 1], 2, 2)
     row = frame[(frame.layer == 3) & (frame.target == 2)].iloc[0]
-    assert row["next token"] == f"w{int(logits.argmax())}"
-    assert row["generated"].split()[0] == row["next token"]
+    assert row["first token"] == f"w{int(logits.argmax())}"
+    assert row["generated"].split()[0] == row["first token"]
     assert abs(row["probability"] - float(logits.softmax(-1).max())) < 1e-5
     for number in range(len(found.plots)):
         found.figure(number)
     assert load(found.save(tmp_path)).equal(found)
+
+
+def test_what_the_examples_share_is_passed_over_where_it_comes() -> None:
+    """The model's own first token as the separator: what is scored is the second, by a hook in the longer prompt."""
+    model = tiny("llama")
+    scope = torch.tensor([[8, 9, 4]])
+    free = patchscope(model, "w5 w6 w7", position=1, inspection="w8 w9 w4", n_tokens=3)
+    first = free.texts["generated"][1].split()[0]
+    found = patchscope(model, "w5 w6 w7", position=1, inspection="w8 w9 w4", separator=first, n_tokens=3)
+    assert found.texts["generated"] == free.texts["generated"], "nothing is forced"
+    _, cache = model.run_with_cache(torch.tensor([[5, 6, 7]]))
+    own = model.run_with_cache(scope)[1]["blocks.0.hook_resid_pre"][0, 2]
+    for layer, row in found.descriptions().iterrows():
+        comes = row["generated"].split()[0] == first
+        assert found.texts["skipped"][layer] == (first if comes else "")
+        longer = torch.cat([scope, torch.tensor([[int(first[1:])]])], dim=1) if comes else scope
+        logits = by_hook(model, longer, cache[f"blocks.{layer}.hook_resid_pre"][0, 1], layer, 2)
+        assert row["first token"] == f"w{int(logits.argmax())}" == row["generated"].split()[int(comes)]
+        assert abs(row["probability"] - float(logits.softmax(-1).max())) < 1e-5
+        alone = by_hook(model, longer, own, 0, 2).softmax(-1)[logits.argmax()]
+        assert abs(row["unwritten"] - float(alone)) < 1e-5
+    assert found.texts["skipped"][1] == first
+    assert f"after the {first!r} that the prompt's examples share" in found.plots[0].caption
+    assert "share" not in free.plots[0].caption
+    assert "'w6' (position 1)" in found.plots[0].caption
+    assert found.plots[0].caption.endswith("«w4»")
+    assert found.settings["unwritten"].split()[0] == f"w{int(model(scope)[0, -1].argmax())}"
+
+
+def test_a_separator_may_be_several_tokens() -> None:
+    model = tiny("llama")
+    tokens = torch.tensor([5, 6, 7])
+    texts = to_strings(model, tokens)
+    assert leading(model, tokens, texts[0] + texts[1]).tolist() == [5, 6]
+    assert leading(model, tokens, f" {texts[0]} ").tolist() == [5]
+    assert leading(model, tokens, texts[1]).tolist() == []
+    assert leading(model, tokens, "").tolist() == []
+
+
+def test_a_marked_prompt_keeps_its_spaces() -> None:
+    assert marked_prompt({"inspection": ["a", ",", " x"], "inspection_position": 2}) == "a, «x»"
+    assert marked_prompt({"inspection": ["a", " ", "b"], "inspection_position": 1}) == "a« »b"
+    assert marked_prompt({"inspection": ["0", "5", "3"], "inspection_position": 1}) == "0 «5» 3"
 
 
 def test_precision_by_hand(tmp_path: Any) -> None:
