@@ -21,6 +21,7 @@ last finished step.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -97,7 +98,10 @@ BESIDE = ("first_figure", "shapes", "correlated_sets")
 
 @dataclass(frozen=True)
 class Step:
-    """One result: its heading, what it asks (a sentence), and how it is computed from the options it takes."""
+    """One result: its heading, what it asks (a sentence), and how it is computed from the options it takes.
+
+    about may name sizes in braces, since the user chooses them: any setting of the result, and what `asked` adds.
+    """
 
     study: str
     title: str
@@ -111,7 +115,7 @@ STEPS = {
     "first_figure": Step(
         "sweep",
         "Five features in two dimensions",
-        "The sparser the features, the more of them are represented, at the price of interference.",
+        "How many of the five are represented, and in which shape, as they become sparser.",
         superposition.train,
         {"n_features": 5, "n_hidden": 2, "sparsity": [0.0, 0.7, 0.8, 0.9, 0.97], "importance": 0.9, "n_steps": 2000},
         {"n_features": 5, "n_hidden": 2, "sparsity": [0.0, 0.7, 0.8, 0.9, 0.97], "importance": 0.9, "n_seeds": 16},
@@ -119,7 +123,7 @@ STEPS = {
     "relu": Step(
         "sweep",
         "The ReLU output model by sparsity",
-        "Twenty features of falling importance in five dimensions.",
+        "{features} in {dimensions}, {weighing}: how many are represented as they become sparser.",
         superposition.train,
         {},
         {"n_features": 80, "n_hidden": 20, "importance": 0.9, "n_steps": 10_000, "batch_size": 512},
@@ -127,15 +131,17 @@ STEPS = {
     "linear": Step(
         "sweep",
         "The linear model",
-        "The control: at any sparsity it keeps the most important features and no others, as principal components.",
+        "The control, without the ReLU: {features} in {dimensions}, {weighing}. The least that it can lose is what "
+        "principal components lose, whatever the sparsity.",
         superposition.train,
-        {"model": "linear", "n_steps": 2000},
+        {"model": "linear"},
         {"model": "linear", "n_features": 80, "n_hidden": 20, "importance": 0.9, "n_steps": 10_000},
     ),
     "importance": Step(
         "importance",
         "The ReLU output model by importance",
-        "The faster importance falls from feature to feature, the fewer features are worth their interference.",
+        "{features} in {dimensions} at S = {sparsity}: how many are represented, by how much importance falls from "
+        "each to the next.",
         superposition.importance_sweep,
         {},
         {"n_features": 80, "n_hidden": 20, "n_steps": 10_000, "batch_size": 512},
@@ -159,7 +165,7 @@ STEPS = {
     "geometry": Step(
         "geometry",
         "Plateaus of dimensions per feature",
-        "Many equal features in few dimensions.",
+        "{features} of equal importance in {dimensions}.",
         superposition.feature_geometry,
         {},
         {"n_features": 400, "n_hidden": 30, "n_steps": 6000},
@@ -167,7 +173,7 @@ STEPS = {
     "shapes": Step(
         "geometry",
         "Shapes of a few features",
-        "Which polytopes form when only a few equal features share a few dimensions, from many starts.",
+        "Which polytopes form when only a few equal features share a few dimensions.",
         superposition.shape_counts,
         {"n_seeds": 8},
         {"n_seeds": 32, "n_steps": 4000},
@@ -175,7 +181,7 @@ STEPS = {
     "correlated": Step(
         "correlated",
         "Correlated and anticorrelated features",
-        "Who shares a dimension with whom.",
+        "{features} in {dimensions}, in groups of {group_size}: who shares a dimension with whom.",
         superposition.correlated_features,
         {"n_seeds": 8, "sparsity": [0.6, 0.8, 0.9]},
         {"n_seeds": 32, "n_steps": 4000},
@@ -183,7 +189,7 @@ STEPS = {
     "correlated_sets": Step(
         "correlated",
         "Two sets of ten features",
-        "Features that come together keep a basis nearly at right angles; the two sets share the dimensions.",
+        "Whether features that come together keep a basis at right angles, and what two sets of them share.",
         superposition.correlated_features,
         SETS | {"n_seeds": 3, "n_steps": 1000, "batch_size": 512},
         SETS | {"n_seeds": 10, "n_steps": 10_000},
@@ -191,7 +197,8 @@ STEPS = {
     "privileged": Step(
         "privileged",
         "A privileged basis",
-        "A ReLU in the hidden layer makes neurons stand for features; a linear hidden layer has no reason to.",
+        "{features} in {neurons}, {weighing}: whether a ReLU in the hidden layer makes neurons stand for features, "
+        "which a linear hidden layer has no reason to do.",
         superposition.privileged_basis,
         {"n_steps": 2000},
         {"n_seeds": 10, "n_steps": 10_000},
@@ -199,7 +206,8 @@ STEPS = {
     "computation": Step(
         "computation",
         "Computation in superposition",
-        "A hidden layer that computes |x| of more features than it has pairs of neurons.",
+        "A hidden layer of {neurons} that computes |x| of {features}, {weighing}; two neurons compute it "
+        "of one feature.",
         superposition.absolute_values,
         {"n_steps": 3000},
         {"n_features": 100, "n_hidden": 40, "n_steps": 10_000, "batch_size": 512},
@@ -274,9 +282,34 @@ def report(run: Run, steps: Mapping[str, Step], shown: Mapping[str, pd.DataFrame
     page.abstract("\n\n".join(f"{steps[name].title}. {note}" for name in results for note in results[name].notes[:1]))
     for name, found in results.items():
         step = steps[name]
-        page.section(step.title, "\n\n".join([step.about, *found.notes]))
+        page.section(step.title, "\n\n".join([asked(step, found.settings), *found.notes]))
         page.add(shown[name], caption=f"{step.title}, in numbers.").add(found)
     return page.write(run.path("report.html"))
+
+
+def asked(step: Step, settings: Mapping[str, Any]) -> str:
+    """What a step asks, with the sizes it was trained at."""
+    words = dict(settings)
+    for name, noun, size in (
+        ("features", "feature", "n_features"),
+        ("dimensions", "dimension", "n_hidden"),
+        ("neurons", "neuron", "n_hidden"),
+    ):
+        if size in settings:
+            words[name] = f"{settings[size]} {noun}{'' if settings[size] == 1 else 's'}"
+    if "importance" in settings:
+        words["weighing"] = _weighing(settings["importance"])
+    return step.about.format_map(words)
+
+
+def _weighing(importance: Sequence[float]) -> str:
+    """Importances in words: alike, falling or rising by one factor, or as they are."""
+    ratios = [after / before for before, after in itertools.pairwise(importance)]
+    if all(abs(ratio - 1) < 1e-6 for ratio in ratios):
+        return "all of equal importance"
+    if max(ratios) - min(ratios) < 1e-4 * max(ratios):
+        return f"each weighing {ratios[0]:.3g} times as much as the one before it"
+    return f"of importances from {max(importance):.3g} to {min(importance):.3g}"
 
 
 def _say(console: Console, text: str) -> None:

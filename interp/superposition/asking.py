@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from interp.errors import InputError, unknown
-from interp.results import Axis, Provenance
+from interp.results import Axis, Provenance, Values
 from interp.runs import provenance
 from interp.superposition.optimising import Schedule
 
@@ -49,6 +49,17 @@ def sparsity_axis(given: Sequence[float]) -> Axis:
     return Axis("sparsity", tuple(f"{one:g}" for one in given))
 
 
+def over_inverse_density(values: Values) -> Values:
+    """The same numbers over 1/(1 - S), on whose logarithm sparsities from 0 to 0.997 stand apart."""
+    axes = (
+        Axis("inverse_density", tuple(f"{1 / (1 - float(one)):.6g}" for one in axis.labels))
+        if axis.name == "sparsity"
+        else axis
+        for axis in values.axes
+    )
+    return replace(values, axes=tuple(axes))
+
+
 def numbered(name: str, n: int) -> Axis:
     """An axis of numbers from 0."""
     return Axis(name, tuple(range(n)))
@@ -74,6 +85,18 @@ def importances(
     if not (bool((made > 0).all()) and bool(made.isfinite().all())):
         raise InputError("importances are above 0 and finite; a feature of importance 0 is better left out")
     return made.to(density.device).repeat(len(density), 1)
+
+
+def order_of(importance: Float[Tensor, "setting feature"]) -> str:
+    """The order in which features stand in the figures, in words."""
+    steps = importance.diff(dim=-1)
+    if bool((steps == 0).all()):
+        return "features of equal importance"
+    if bool((steps <= 0).all()):
+        return "features from the most to the least important"
+    if bool((steps >= 0).all()):
+        return "features from the least to the most important"
+    return "features in the order in which their importances were given"
 
 
 def check_sizes(n_features: int, n_hidden: int, *, more_hidden: bool = False) -> None:

@@ -22,6 +22,7 @@ from interp.superposition.asking import (
     densities,
     importances,
     numbered,
+    order_of,
     schedule_of,
     seeds_from,
     source_of,
@@ -113,7 +114,7 @@ def absolute_values(
         | {"sparsity": given, "n_seeds": n_seeds, "seed": seed}
         | asdict(settings),
         provenance=source_of("absolute values", kind.formula, where, seed, started),
-        plots=_plots(n_hidden, n_seeds, base),
+        plots=_plots(n_hidden, n_seeds, base, order_of(of_features)),
         texts={"unfinished": unfinished(at(short, "S", axes[0].labels), DEDICATED)},
     )
 
@@ -143,7 +144,7 @@ def _values(
     return made | {f"ratio_{name}": part for name, part in mean_with_interval(relative, over="seed").items()}
 
 
-def _plots(n_hidden: int, n_seeds: int, base: Float[Tensor, " setting"]) -> tuple[Plot, ...]:
+def _plots(n_hidden: int, n_seeds: int, base: Float[Tensor, " setting"], order: str) -> tuple[Plot, ...]:
     figure = f'{PAPER}, "Computation in Superposition"'
     plots = [
         Plot(
@@ -153,8 +154,8 @@ def _plots(n_hidden: int, n_seeds: int, base: Float[Tensor, " setting"]) -> tupl
             y="neuron",
             series="sparsity",
             title="What neurons of the |x| model read",
-            caption=f"W₁ of the model with the least loss of {n_seeds} at each sparsity S (above each panel); features "
-            "from the most to the least important, neurons by the feature they read most: a blue and an orange cell in "
+            caption=f"W₁ of the model with the least loss of {n_seeds} at each sparsity S (above each panel); {order}, "
+            "neurons by the feature they read most: a blue and an orange cell in "
             f"one column are the two halves of |x|. Compare with {figure}, the figures of neurons' weights.",
             options={"zero_centred": True, "colour_limit": 1.5},
         ),

@@ -8,9 +8,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 BEHIND = 1.05
-"""How many times the loss of a known solution a trained one may have; losses on drawn inputs vary by 1 or 2 %."""
+"""How many times the loss of a known solution a trained one may have; most losses on drawn inputs have standard errors of 1 or 2 %."""
 NEARLY = 0.02
 """Share of what constant outputs lose that a trained model may lose where a known solution loses nothing."""
+AT_THE_END = 1.01
+"""How many times the least loss a model may have whose loss is exact and which had only to be trained to its end."""
 BY_HAND = "a closed form (single features, opposite pairs or principal components)"
 LINEAR = "the best linear model"
 
@@ -42,3 +44,29 @@ def unfinished(where: str, known: str = BY_HAND) -> str:
         f" Not trained to the end: {where} the least loss is above that of {known}, so what is found there says "
         "little; give more steps (--n-steps) or, where training is stuck, more starts (--n-seeds)."
     )
+
+
+def linear_models(
+    loss: Float[Tensor, "setting seed"],
+    optimum: Float[Tensor, " setting"],
+    kept: Bool[Tensor, "setting seed feature"],
+    importance: Float[Tensor, "setting feature"],
+    n_hidden: int,
+) -> str:
+    """What became of linear models, whose losses are exact: a sentence or two. kept: which features are represented."""
+    n = loss.numel()
+    ordered = importance.sort(-1, descending=True).values
+    told = []
+    if n_hidden < importance.shape[-1] and bool((ordered[:, n_hidden - 1] > ordered[:, n_hidden]).all()):
+        most = (importance >= ordered[:, n_hidden - 1 : n_hidden])[:, None]
+        right = int((kept == most).all(-1).sum())
+        words = f"the {n_hidden} most important features" if n_hidden > 1 else "the most important feature"
+        told.append(f"Of {n} linear models {right} keep {words} and no others.")
+    if bool((optimum > 0).all()):
+        ratio = loss / optimum[:, None]
+        short = int((ratio > AT_THE_END).sum())
+        told.append(
+            f"Their losses are {float(ratio.min()):.4f} to {float(ratio.max()):.4f} times those of principal components"
+            + (f"; {short} of {n} are above {AT_THE_END} and not trained to the end." if short else ".")
+        )
+    return " ".join(told)

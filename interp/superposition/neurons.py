@@ -23,6 +23,7 @@ from interp.superposition.asking import (
     densities,
     importances,
     numbered,
+    order_of,
     schedule_of,
     seeds_from,
     source_of,
@@ -105,7 +106,7 @@ def privileged_basis(
         | {"sparsity": given, "n_seeds": n_seeds, "seed": seed}
         | asdict(settings),
         provenance=source_of("privileged basis", architecture("relu_hidden").formula, where, seed, started),
-        plots=_plots(n_seeds),
+        plots=_plots(n_seeds, order_of(of_features)),
         texts={"unfinished": _unfinished(loss.amin(-1), of_features.cpu(), density.cpu(), n_hidden, axes[1].labels)},
     )
 
@@ -128,7 +129,7 @@ def _unfinished(
     )
 
 
-def _plots(n_seeds: int) -> tuple[Plot, ...]:
+def _plots(n_seeds: int, order: str) -> tuple[Plot, ...]:
     figure = f'{PAPER}, "Superposition in a Privileged Basis"'
     return (
         Plot(
@@ -139,7 +140,7 @@ def _plots(n_seeds: int) -> tuple[Plot, ...]:
             series="panel",
             title="W with a linear and with a ReLU hidden layer",
             caption=f"Weights of the models with the least loss of {n_seeds}: rows are hidden dimensions or neurons, "
-            f"columns features from the most to the least important. Compare with {figure}, the figures of W.",
+            f"columns {order}. Compare with {figure}, the figures of W.",
             options={"zero_centred": True, "y_label": "neuron", "colour_limit": 1.0},
         ),
         Plot(

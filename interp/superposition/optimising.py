@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from interp.errors import InputError
 from interp.runs import progress
 from interp.superposition.architectures import Architecture
-from interp.superposition.sampling import Batch, Draws, Source
+from interp.superposition.sampling import Draws, Source
 
 REPORT_EVERY = 50
 
@@ -29,7 +29,7 @@ class Schedule:
     learning_rate: float = 5e-3
     """At the start; it falls to 0 as half a cosine."""
     n_test: int = 131_072
-    """Fresh inputs on which the losses are measured at the end."""
+    """Fresh inputs on which the losses are measured at the end, where they are not exact."""
 
     def __post_init__(self) -> None:
         if self.n_steps < 1:
@@ -47,12 +47,14 @@ class Schedule:
 @dataclass(frozen=True, eq=False)
 class Trained:
     """weights: each [setting, seed, ...]. errors [setting, seed, feature]: mean squared errors on fresh inputs, before
-    importance. loss [setting, seed]: their sum weighted by importance.
+    importance. loss [setting, seed]: their sum weighted by importance. standard_error [setting, seed]: of the loss,
+    for the inputs it is measured on; 0 where it is exact.
     """
 
     weights: dict[str, Tensor]
     errors: Float[Tensor, "setting seed feature"]
     loss: Float[Tensor, "setting seed"]
+    standard_error: Float[Tensor, "setting seed"]
 
 
 def optimise(
@@ -64,51 +66,80 @@ def optimise(
     schedule: Schedule,
     description: str,
     test: Source | None = None,
+    starts: Mapping[str, Tensor] | None = None,
 ) -> Trained:
-    """Train a model for every setting and every seed; those of one seed begin with the same weights.
+    """Train a model for every setting and every seed.
 
-    test: where the losses at the end are measured, if not on the source. The loss is the expected sum over features of
-    importance times squared error. Models do not influence each other: Adam works number by number, and every model has
-    its own gradient.
+    test: where the losses at the end are measured, if not on the source. starts: the weights to begin with, each
+    [setting, seed, ...]; without them models of one seed begin with the same weights whatever their setting. The
+    loss is the expected sum over features of importance times squared error. Models do not influence each other:
+    Adam works number by number, and every model has its own gradient.
     """
     device = importance.device
     n_settings, n_features = importance.shape
     generators = [torch.Generator(device).manual_seed(2 * seed) for seed in seeds]
-    starts = [kind.start(n_features, n_hidden, generator) for generator in generators]
-    weights = {
-        name: torch.stack([start[name] for start in starts])[None].repeat_interleave(n_settings, 0).requires_grad_()
-        for name in starts[0]
-    }
+    if starts is None:
+        made = stacked([kind.start(n_features, n_hidden, generator) for generator in generators])
+        starts = {name: weight[None].repeat_interleave(n_settings, 0) for name, weight in made.items()}
+    weights = {name: weight.to(device).requires_grad_() for name, weight in starts.items()}
     optimiser = torch.optim.Adam(list(weights.values()), lr=schedule.learning_rate, fused=True)
     with progress(schedule.n_steps, description) as bar:
         for step in range(schedule.n_steps):
             optimiser.param_groups[0]["lr"] = schedule.rate(step)
-            squares = _squares(kind, weights, source.batch(generators, schedule.batch_size))
+            batch = source.batch(generators, schedule.batch_size)
+            squares = _mean(_squares(kind, weights, batch.x), batch.weight)
             optimiser.zero_grad(set_to_none=True)
             (squares * importance[:, None]).sum().backward()
             optimiser.step()
             if (step + 1) % REPORT_EVERY == 0 or step + 1 == schedule.n_steps:
                 bar.advance(step % REPORT_EVERY + 1)
     trained = {name: weight.detach() for name, weight in weights.items()}
-    errors = _tested(kind, trained, test or source, seeds, schedule)
-    return Trained(trained, errors, (errors * importance[:, None]).sum(-1))
+    errors, deviation = _tested(kind, trained, importance, test or source, seeds, schedule)
+    return Trained(trained, errors, (errors * importance[:, None]).sum(-1), deviation)
 
 
-def _squares(kind: Architecture, weights: dict[str, Tensor], batch: Batch) -> Float[Tensor, "setting seed feature"]:
-    """The mean over inputs, weighted where they are not alike, of the squared errors."""
-    squares = (kind.forward(weights, batch.x) - kind.target(batch.x)).square()
-    return squares.mean(-2) if batch.weight is None else (squares * batch.weight[..., None]).sum(-2)
+def stacked(starts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Weights of several models by name, one model after another along the first axis."""
+    return {name: torch.stack([start[name] for start in starts]) for name in starts[0]}
+
+
+def _squares(kind: Architecture, weights: Mapping[str, Tensor], x: Tensor) -> Float[Tensor, "setting seed x feature"]:
+    """The squared errors on every input."""
+    return (kind.forward(weights, x) - kind.target(x)).square()
+
+
+def _mean(
+    squares: Float[Tensor, "setting seed x feature"], weight: Float[Tensor, "#setting #seed x"] | None
+) -> Float[Tensor, "setting seed feature"]:
+    """The mean over inputs, weighted where they are not alike."""
+    return squares.mean(-2) if weight is None else (squares * weight[..., None]).sum(-2)
 
 
 @torch.no_grad()
 def _tested(
-    kind: Architecture, weights: dict[str, Tensor], source: Source, seeds: Sequence[int], schedule: Schedule
-) -> Float[Tensor, "setting seed feature"]:
-    """Mean squared errors on inputs that training never saw, in parts of the size of a batch."""
-    device = source.density.device
+    kind: Architecture,
+    weights: Mapping[str, Tensor],
+    importance: Float[Tensor, "setting feature"],
+    source: Source,
+    seeds: Sequence[int],
+    schedule: Schedule,
+) -> tuple[Float[Tensor, "setting seed feature"], Float[Tensor, "setting seed"]]:
+    """Mean squared errors on inputs that training never saw, in parts of the size of a batch, and the standard error
+    of their sum weighted by importance.
+    """
+    device, size = source.density.device, schedule.batch_size
     generators = [torch.Generator(device).manual_seed(2 * seed + 1) for seed in seeds]
-    n_parts = max(1, schedule.n_test // schedule.batch_size) if isinstance(source, Draws) else 1
-    total = torch.zeros((), device=device)
+    if not isinstance(source, Draws):
+        batch = source.batch(generators, size)
+        errors = _mean(_squares(kind, weights, batch.x), batch.weight)
+        return errors, torch.zeros_like(errors[..., 0])
+    n_parts = max(1, schedule.n_test // size)
+    total, losses, squared_losses = torch.zeros(3, 1, device=device, dtype=torch.float64)
     for _ in range(n_parts):
-        total = total + _squares(kind, weights, source.batch(generators, schedule.batch_size))
-    return total / n_parts
+        squares = _squares(kind, weights, source.batch(generators, size).x)
+        loss = (squares @ importance[:, None, :, None]).squeeze(-1).double()
+        total, losses = total + squares.mean(-2), losses + loss.sum(-1)
+        squared_losses = squared_losses + loss.square().sum(-1)
+    n = n_parts * size
+    spread = (squared_losses / n - (losses / n).square()).clamp_min(0) / max(1, n - 1)
+    return (total / n_parts).to(importance), spread.sqrt().to(importance)

@@ -7,6 +7,7 @@ best of the closed-form candidates gives.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -19,13 +20,13 @@ from torch import Tensor
 
 from interp.errors import InputError
 from interp.models import resolve_device
-from interp.results import Axis, Plot, Result, Values
+from interp.results import Axis, Plot, Result, Values, mean_with_interval
 from interp.superposition import closed_forms
-from interp.superposition.architectures import architecture
+from interp.superposition.architectures import Architecture, architecture
 from interp.superposition.asking import PAPER, best_of, schedule_of, seeds_from, source_of, sparsities
 from interp.superposition.feature_vectors import dimensionality, interference
 from interp.superposition.finishing import BEHIND, among, unfinished
-from interp.superposition.optimising import Schedule, Trained, optimise
+from interp.superposition.optimising import Schedule, Trained, optimise, stacked
 from interp.superposition.sampling import Exact
 
 PHASES = ("not represented", "superposition", "dedicated")
@@ -41,8 +42,9 @@ class PhaseDiagram(Result):
     """dimensionality, loss [source, importance, density]: dimensions of the last feature, and the expected loss; source
     is "trained" (the best of several starts) or "closed form" (the best candidate). norm, interference [importance,
     density]: length of the last feature's vector, and what of others lies in its direction. same_phase [importance,
-    density]: share of the starts that end in the phase of the best. agreement: share of cells with the same phase, or,
-    where candidates tie, that of one of them.
+    density]: share of a cell's starts that end in the phase of the best of them, which counts too; same_phase_mean,
+    _low, _high: over cells. agreement: share of cells with the same phase, or, where candidates tie, that of one of
+    them.
     """
 
     kind: ClassVar[str] = "superposition_phase_diagram"
@@ -67,17 +69,18 @@ def phase_diagram(
     *,
     sparsity: Sequence[float] | int = 15,
     importance: Sequence[float] | int = 15,
-    n_seeds: int = 5,
+    n_seeds: int = 8,
     seed: int = 0,
     device: str = "auto",
     **schedule: Any,
 ) -> PhaseDiagram:
     """Train ReLU output models with n_features - 1 dimensions over a grid, and compare with the closed forms.
 
-    sparsity, importance: values, or how many of them: densities 1 - S from 1 down to 0.01, and importances of the last
-    feature from 0.1 to 10 (all others have 1), evenly on a logarithmic scale. The expected loss is summed over all
-    inputs by quadrature, so nothing but the start is random; of n_seeds starts the best counts. schedule: fields of
-    `Schedule`. Raises InputError for values out of range, and for other than 2, 3 or 4 features.
+    sparsity, importance: values, or how many of them: densities 1 - S from 1 down to 0.01, and importances of the
+    last feature from 0.1 to 10 (all others have 1), evenly on a logarithmic scale. The expected loss is summed over
+    all inputs by quadrature, so nothing but the start is random; every cell has n_seeds starts of its own, whatever
+    other cells are asked for, and the best of them counts. schedule: fields of `Schedule`. Raises InputError for
+    values out of range, and for other than 2, 3 or 4 features.
     """
     started = datetime.now(UTC)
     if n_features not in POINTS:
@@ -91,7 +94,9 @@ def phase_diagram(
     of_features[:, -1] = torch.tensor(weights, device=where).repeat_interleave(len(dense))
     source, test = (Exact(density, n_features, n_points) for n_points in POINTS[n_features])
     kind, words = architecture("relu"), f"phase diagram, {n_features} features"
-    found = optimise(kind, source, of_features, n_features - 1, seeds, settings, words, test)
+    cells = [(one, other) for one in weights for other in dense]
+    starts = _starts(kind, n_features, cells, seeds)
+    found = optimise(kind, source, of_features, n_features - 1, seeds, settings, words, test, starts)
     axes = (
         Axis("importance", tuple(f"{one:.3g}" for one in weights)),
         Axis("density", tuple(f"{one:.3g}" for one in dense)),
@@ -105,6 +110,19 @@ def phase_diagram(
         plots=_plots(n_features, n_seeds),
         texts={"notes": _notes(values, n_seeds)},
     )
+
+
+def _starts(
+    kind: Architecture, n_features: int, cells: Sequence[tuple[float, float]], seeds: Sequence[int]
+) -> dict[str, Tensor]:
+    """Weights to begin with, each [cell, seed, ...], drawn for every cell from what the cell is and the seed."""
+
+    def start(cell: tuple[float, float], seed: int) -> dict[str, Tensor]:
+        name = f"{n_features} {cell[0]:.6g} {cell[1]:.6g} {seed}".encode()
+        number = int.from_bytes(hashlib.sha256(name).digest()[:7])
+        return kind.start(n_features, n_features - 1, torch.Generator().manual_seed(number))
+
+    return stacked([stacked([start(cell, seed) for seed in seeds]) for cell in cells])
 
 
 def _densities(sparsity: Sequence[float] | int) -> list[float]:
@@ -145,6 +163,7 @@ def _values(found: Trained, known: list[closed_forms.Candidate], axes: tuple[Axi
     same = (_phase(shares) == _phase(trained)[:, None]).float().mean(1)
     by_source = (Axis("source", SOURCES), *axes)
     tied = losses <= (1 + TIE) * losses.amin(0)
+    over_cells = Values(same, (Axis("cell", tuple(range(len(same)))),), "share of starts", "in the mean over cells")
     agreement = (tied & (_phase(of_candidates)[:, None] == _phase(trained))).any(0).float().mean()
     return {
         "dimensionality": Values(
@@ -155,7 +174,7 @@ def _values(found: Trained, known: list[closed_forms.Candidate], axes: tuple[Axi
         "interference": Values(interference(best)[..., -1].reshape(shape), axes, "Σ (Ŵᵢ·Wⱼ)² of the last feature"),
         "same_phase": Values(same.reshape(shape), axes, "share of starts"),
         "agreement": Values(agreement, (), "share of cells"),
-    }
+    } | {f"same_phase_{name}": part for name, part in mean_with_interval(over_cells, over="cell").items()}
 
 
 def _notes(values: dict[str, Values], n_seeds: int) -> list[str]:
@@ -170,8 +189,20 @@ def _notes(values: dict[str, Values], n_seeds: int) -> list[str]:
         f"trained and {sparser[1]} by closed form.{short}",
         f"The trained loss is {float((trained / ideal).min()):.2f} to {float((trained / ideal).max()):.3f} times that "
         "of the best candidate; below 1 other lengths and biases do better than the candidates.",
-        f"{float(same.mean()):.0%} of the {n_seeds} starts end in the phase of the best one, in the mean over cells.",
+        _of_starts(values, n_seeds),
     ]
+
+
+def _of_starts(values: dict[str, Values], n_seeds: int) -> str:
+    same = values["same_phase"].data
+    mean, low, high = (float(values[f"same_phase_{name}"].data) for name in ("mean", "low", "high"))
+    if n_seeds == 1:
+        return "One start a cell: how many would end in the same phase is not known."
+    return (
+        f"Of {n_seeds} starts, others in every cell, {mean:.0%} [{low:.0%}, {high:.0%}] end in the phase of the best "
+        f"one, itself counted ({n_seeds * same.numel()} starts; 95 % interval over cells); in single cells "
+        f"{float(same.min()):.0%} to {float(same.max()):.0%}."
+    )
 
 
 def _plots(n: int, n_seeds: int) -> tuple[Plot, ...]:
@@ -196,7 +227,8 @@ def _plots(n: int, n_seeds: int) -> tuple[Plot, ...]:
             x="density",
             y="importance",
             title="How many starts find the best phase",
-            caption="Share of the starts that end in the phase of the start with the least loss.",
+            caption=f"Share of the {n_seeds} starts of each cell that end in the phase of the one with the least loss, "
+            "which counts too. Every cell has starts of its own, so that neighbours differ by chance as well.",
             options=both | {"colour_range": [0, 1], "square": False},
         ),
     )

@@ -113,5 +113,24 @@ class Exact:
         return Batch(self.x[None, None], self.weight[:, None])
 
 
-Source = Draws | Exact
+class Moments:
+    """A few points with the mean and the covariance that features have, on which a linear model loses what it loses in
+    expectation: its loss depends on nothing else. Not for training other models, nor for measuring them.
+    """
+
+    def __init__(
+        self, density: Float[Tensor, " setting"], covariance: Float[Tensor, "setting feature feature"]
+    ) -> None:
+        self.density = density
+        n = covariance.shape[-1]
+        variances, directions = torch.linalg.eigh(covariance.double())
+        out = (n * variances.clamp_min(0)).sqrt()[:, :, None] * directions.mT  # one on either side of the mean
+        self.x = (torch.cat([out, -out], 1) + density.double()[:, None, None] / 2).to(density)
+
+    def batch(self, generators: Sequence[torch.Generator], size: int) -> Batch:
+        """The same points every time; nothing is drawn and `size` is ignored."""
+        return Batch(self.x[:, None])
+
+
+Source = Draws | Exact | Moments
 """Where inputs come from."""

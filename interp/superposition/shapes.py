@@ -175,7 +175,8 @@ def _plot(n_seeds: int) -> Plot:
         x="case",
         y="shape",
         title="Shapes that a few features take",
-        caption=f"Share of {n_seeds} starts that end in each shape; columns are features in dimensions and sparsity S. "
+        caption=f"Share of {n_seeds} starts, the same at every sparsity, that end in each shape; columns are features "
+        "in dimensions and sparsity S. "
         f'Compare with {PAPER}, "The Geometry of Superposition", where such shapes are parts of one large model.',
         options={"x_label": "features in dimensions, S", "colour_range": [0, 1]},
     )

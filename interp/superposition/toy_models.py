@@ -14,7 +14,7 @@ from torch import Tensor
 
 from interp.errors import InputError
 from interp.models import resolve_device
-from interp.results import Axis, Plot, Result, Values, mean_with_interval
+from interp.results import Axis, Plot, Result, Values, interval_words, mean_with_interval
 from interp.superposition import closed_forms
 from interp.superposition.architectures import architecture
 from interp.superposition.asking import (
@@ -25,6 +25,8 @@ from interp.superposition.asking import (
     importances,
     numbered,
     numbers_once,
+    order_of,
+    over_inverse_density,
     schedule_of,
     seeds_from,
     source_of,
@@ -32,13 +34,16 @@ from interp.superposition.asking import (
     sparsity_axis,
 )
 from interp.superposition.feature_vectors import dimensionality, gram, interference
-from interp.superposition.finishing import BY_HAND, LINEAR, at, behind, unfinished
+from interp.superposition.finishing import BY_HAND, LINEAR, at, behind, linear_models, unfinished
 from interp.superposition.optimising import Schedule, Trained, optimise
 from interp.superposition.polytope_groups import REPRESENTED, shape_of
-from interp.superposition.sampling import Draws
+from interp.superposition.sampling import Draws, Moments
 
 SYMBOLS = {"sparsity": "S", "importance": "I"}
 """What models of one result differ in, and the letter for it."""
+USUAL = Schedule()
+USUAL_LINEAR = Schedule(n_steps=2000, learning_rate=0.02)
+"""At 0.005 one start of five was still on its way at S = 0 after 2000 steps, and lost 1.09 times the least."""
 FAINT = 0.1
 """Features of a smaller squared length are too faint for what they share to be shown."""
 
@@ -46,11 +51,13 @@ FAINT = 0.1
 class ToyModels(Result):
     """Of one importance and several sparsities, or the other way round; the first axis says which.
 
-    loss [sparsity, seed]: expected loss on fresh inputs. best_gram [sparsity, feature, other_feature], best_norm,
-    best_interference [sparsity, feature]: WᵀW, ‖Wᵢ‖ and Σ (Ŵᵢ·Wⱼ)² of the model with the least loss.
-    dimensionality, error [sparsity, seed, feature]: of every model. represented [sparsity, seed]: features of squared
-    length 0.25 or more; represented_mean, _low, _high over seeds. W [sparsity, seed, hidden, feature], bias. optimum
-    [sparsity]: the loss of principal components. vectors [sparsity, feature, coordinate], for two hidden dimensions.
+    loss, standard_error [sparsity, seed]: expected loss, exact for linear models (standard error 0) and else
+    measured on fresh inputs. best_gram [sparsity, feature, other_feature], best_norm, best_interference [sparsity,
+    feature]: WᵀW, ‖Wᵢ‖ and Σ (Ŵᵢ·Wⱼ)² of the model with the least loss. dimensionality, error [sparsity, seed,
+    feature]: of every model. represented [sparsity, seed]: features of squared length 0.25 or more;
+    represented_mean, _low, _high [inverse_density] (or importance) over seeds. W [sparsity, seed, hidden, feature],
+    bias. optimum [sparsity]: the loss of principal components. vectors [sparsity, feature, coordinate], for two
+    hidden dimensions.
     """
 
     kind: ClassVar[str] = "superposition_toy_models"
@@ -73,17 +80,22 @@ class ToyModels(Result):
         counts, over = self.values["represented"].data, self.values["loss"].axes[0]
         told = ", ".join(f"{_range_of(row)} at {SYMBOLS[over.name]} = {one}" for row, one in zip(counts, over.labels))
         n, m = self.settings["n_features"], self.settings["n_hidden"]
-        return [f"Of {n} features in {m} dimensions are represented: {told}.{self.texts.get('unfinished', '')}"]
+        dimensions = f"{m} dimension{'s' if m > 1 else ''}"
+        notes = [f"Of {n} features in {dimensions} are represented: {told}.{self.texts.get('unfinished', '')}"]
+        return notes + [str(self.texts[name]) for name in ("linear", "measured") if self.texts.get(name)]
 
     def table(self) -> pd.DataFrame:
         """A row a setting: losses, features represented, and the shapes their vectors form in the best model."""
         loss, counts = self.values["loss"].data, self.values["represented"].data
         over = self.values["loss"].axes[0]
         best = best_of(loss, self.values["W"].data)
+        errors = {}
+        if "standard_error" in self.values and self.settings["model"] != "linear":
+            errors = {"±": best_of(loss, self.values["standard_error"].data).tolist()}
         return pd.DataFrame(
-            {
-                SYMBOLS[over.name]: over.labels,
-                "best loss": loss.amin(1).tolist(),
+            {SYMBOLS[over.name]: over.labels, "best loss": loss.amin(1).tolist()}
+            | errors
+            | {
                 "worst": loss.amax(1).tolist(),
                 "best linear": self.values["optimum"].data.tolist(),
                 "features": [_range_of(row) for row in counts],
@@ -115,9 +127,9 @@ def train(
 
     sparsity: S, the share of inputs without a feature. importance: weight of each feature in the loss, or a number
     whose powers they are. model: relu (x' = ReLU(WᵀWx + b)), linear, or relu_hidden. together, group_size: how
-    neighbouring features are present. schedule: fields of `Schedule` (n_steps, batch_size, learning_rate, n_test). A
-    model comes out the same whatever else is trained beside it. Raises InputError for values out of range. After
-    Elhage et al. 2022, "Demonstrating Superposition".
+    neighbouring features are present. schedule: fields of `Schedule` (n_steps, batch_size, learning_rate, n_test;
+    the loss of linear models is measured exactly). A model comes out the same whatever else is trained beside it.
+    Raises InputError for values out of range. After Elhage et al. 2022, "Demonstrating Superposition".
     """
     check_sizes(n_features, n_hidden)
     given, where = sparsities(sparsity), resolve_device(device)
@@ -125,7 +137,7 @@ def train(
     of_features = importances(importance, n_features, density)
     asked = {"sparsity": given, "importance": of_features[0].tolist()}
     models = _Models(model, n_features, n_hidden, together, group_size, seeds_from(n_seeds, seed))
-    return _trained(models, sparsity_axis(given), density, of_features, schedule_of(schedule, Schedule()), asked)
+    return _trained(models, sparsity_axis(given), density, of_features, _schedule(model, schedule), asked)
 
 
 def importance_sweep(
@@ -152,7 +164,11 @@ def importance_sweep(
     models = _Models(model, n_features, n_hidden, "independent", 2, seeds_from(n_seeds, seed))
     axis = Axis("importance", tuple(f"{one:g}" for one in given))
     asked = {"sparsity": sparsity, "importance": given}
-    return _trained(models, axis, density, of_features, schedule_of(schedule, Schedule()), asked)
+    return _trained(models, axis, density, of_features, _schedule(model, schedule), asked)
+
+
+def _schedule(model: str, options: dict[str, Any]) -> Schedule:
+    return schedule_of(options, USUAL_LINEAR if model == "linear" else USUAL)
 
 
 class _Models(NamedTuple):
@@ -177,7 +193,11 @@ def _trained(
     started = datetime.now(UTC)
     kind = architecture(models.model, tied=True)
     source = Draws(density, models.n_features, models.together, models.group_size)
-    found = optimise(kind, source, importance, models.n_hidden, models.seeds, schedule, f"{models.model} models")
+    test = None
+    if models.model == "linear":
+        asked_for = models.n_features, models.together, models.group_size
+        test = Moments(density, closed_forms.covariance(density.double(), *asked_for))
+    found = optimise(kind, source, importance, models.n_hidden, models.seeds, schedule, f"{models.model} models", test)
     optimum, short = _compared(models, found.loss.amin(1).cpu(), density.cpu(), importance.cpu(), over)
     common = models._asdict()
     seeds = common.pop("seeds")
@@ -186,9 +206,27 @@ def _trained(
         | {"optimum": Values(optimum, (over,), "expected loss", "best linear model")},
         settings=common | asked | {"n_seeds": len(seeds), "seed": seeds[0]} | asdict(schedule),
         provenance=source_of(models.model, kind.formula, density.device, seeds[0], started),
-        plots=_plots(models.model, models.n_hidden, len(seeds), over.name),
-        texts={"unfinished": short},
+        plots=_plots(models, over.name, order_of(importance)),
+        texts={"unfinished": short, **_of_losses(models, found, optimum, importance.cpu(), schedule)},
     )
+
+
+def _of_losses(
+    models: _Models,
+    found: Trained,
+    optimum: Float[Tensor, " setting"],
+    importance: Float[Tensor, "setting feature"],
+    schedule: Schedule,
+) -> dict[str, str]:
+    """Of linear models whether they are what theory says, of others how well their losses are known."""
+    if models.model == "linear":
+        kept = found.weights["W"].cpu().square().sum(-2) >= REPRESENTED
+        return {"linear": linear_models(found.loss.cpu(), optimum, kept, importance, models.n_hidden)}
+    n = max(1, schedule.n_test // schedule.batch_size) * schedule.batch_size
+    return {
+        "measured": f"Losses are means over {n:,} drawn inputs, ± the standard error of the best; the best linear "
+        "model's is exact, and so a loss may seem to be below what is possible."
+    }
 
 
 def _compared(
@@ -222,6 +260,7 @@ def _values(found: Trained, axes: tuple[Axis, Axis]) -> dict[str, Values]:
     represented = Values(counts, axes, "features", "features with a squared length of 0.25 or more")
     made = {
         "loss": Values(loss, axes, "expected loss"),
+        "standard_error": Values(found.standard_error.cpu(), axes, "expected loss", "standard error of the loss"),
         "best_gram": Values(gram(best), (setting, feature, other), "WᵀW"),
         "best_norm": Values(best.norm(dim=-2), (setting, feature), "‖Wᵢ‖"),
         "best_interference": Values(shared, (setting, feature), "Σ (Ŵᵢ·Wⱼ)²"),
@@ -232,13 +271,14 @@ def _values(found: Trained, axes: tuple[Axis, Axis]) -> dict[str, Values]:
         "bias": Values(weights["bias"], (*axes, feature)),
     }
     for name, part in mean_with_interval(represented, over="seed").items():
-        made[f"represented_{name}"] = part
+        made[f"represented_{name}"] = over_inverse_density(part)
     if n_hidden == 2:
         made["vectors"] = Values(best.mT, (setting, feature, Axis("coordinate", ("h₁", "h₂"))))
     return made
 
 
-def _plots(model: str, n_hidden: int, n_seeds: int, over: str) -> tuple[Plot, ...]:
+def _plots(models: _Models, over: str, order: str) -> tuple[Plot, ...]:
+    model, n_hidden, n_seeds = models.model, models.n_hidden, len(models.seeds)
     figure = f'Compare with {PAPER}, "Demonstrating Superposition", the figures of WᵀW and ‖Wᵢ‖'
     best = f"the model with the least loss of {n_seeds}" if n_seeds > 1 else "one model"
     at_each = f"at each {over} {SYMBOLS[over]} (above each panel)"
@@ -250,35 +290,47 @@ def _plots(model: str, n_hidden: int, n_seeds: int, over: str) -> tuple[Plot, ..
             y="feature",
             series=over,
             title=f"WᵀW by {over}, {model} model",
-            caption=f"WᵀW of {best} {at_each}; features from the most to the least "
-            f"important, blue positive, orange negative. {figure}.",
+            caption=f"WᵀW of {best} {at_each}; {order}, blue positive, orange negative. {figure}.",
             options={"zero_centred": True, "square": True, "colour_limit": 1.0},
         ),
         _by_feature(
-            over, "best_norm", f"How long each feature's vector is, {model} model", "Length of each feature's vector"
+            over,
+            order,
+            "best_norm",
+            f"How long each feature's vector is, {model} model",
+            "Length of each feature's vector",
         ),
         _by_feature(
             over,
+            order,
             "best_interference",
             f"What each feature shares, {model} model",
             "Squared overlap of the other features with each feature's direction (the paper's colour; at 1 a feature "
             "has no dimension of its own; grey: squared length below 0.1)",
         ),
-        Plot(
-            "lines",
-            "represented_mean",
-            x=over,
-            low="represented_low",
-            high="represented_high",
-            title=f"Features represented, {model} model",
-            caption=f"Features with a squared length of 0.25 or more, by {over}, in the mean over {n_seeds} seeds; "
-            "the dashed line is the number of hidden dimensions.",
-            options={"references": {"dimensions": n_hidden}, "y_label": "features"},
-        ),
+        _counts_plot(models, over),
     ]
     if n_hidden == 2:
         plots.insert(0, _vectors_plot(over, f"Feature vectors in two dimensions, {model} model", f"{best} {at_each}"))
     return tuple(plots[:2] if model == "linear" else plots)  # there is nothing else to see of it
+
+
+def _counts_plot(models: _Models, over: str) -> Plot:
+    """How many features are represented: against 1/(1 - S), as in the geometry figures, or against importance."""
+    sparse = over == "sparsity"
+    many = f", {interval_words(len(models.seeds), 'seeds')}" if len(models.seeds) > 1 else ""
+    return Plot(
+        "lines",
+        "represented_mean",
+        x="inverse_density" if sparse else over,
+        low="represented_low",
+        high="represented_high",
+        title=f"Features represented, {models.model} model",
+        caption=f"Features with a squared length of 0.25 or more, by {over}{many}; "
+        "the dashed line is the number of hidden dimensions.",
+        options={"references": {"dimensions": models.n_hidden}, "y_label": "features"}
+        | ({"log_x": True, "x_label": "1/(1 - S)"} if sparse else {}),
+    )
 
 
 def _vectors_plot(over: str, title: str, best: str) -> Plot:
@@ -293,13 +345,13 @@ def _vectors_plot(over: str, title: str, best: str) -> Plot:
     )
 
 
-def _by_feature(over: str, values: str, title: str, words: str) -> Plot:
+def _by_feature(over: str, order: str, values: str, title: str, words: str) -> Plot:
     return Plot(
         "heatmap",
         values,
         x="feature",
         y=over,
         title=title,
-        caption=f"{words}, for the best model at each {over}; features from the most to the least important.",
+        caption=f"{words}, for the best model at each {over}; {order}.",
         options={"y_label": f"{over} {SYMBOLS[over]}", "colour_range": [0, 1.2] if values == "best_norm" else [0, 1.0]},
     )

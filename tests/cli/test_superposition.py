@@ -45,6 +45,10 @@ def test_all_studies_in_one_report(tmp_path: Path, small: None, capsys: pytest.C
         assert step.title in page
     kept = {path.name for path in (folder / "results").iterdir()}
     assert kept == set(command.STEPS)
+    for name, step in command.STEPS.items():
+        asked = command.asked(step, load(folder / "results" / name).settings)
+        assert "{" not in asked
+        assert ("4 features" in asked) == ("{features}" in step.about) or name == "correlated_sets"
     linear = load(folder / "results" / "linear")
     assert isinstance(linear, ToyModels)
     assert linear.settings["model"] == "linear"
@@ -56,6 +60,23 @@ def test_one_study_of_ones_own_size(tmp_path: Path, capsys: pytest.CaptureFixtur
     (folder,) = (tmp_path / "superposition").iterdir()
     assert {path.name for path in (folder / "results").iterdir()} == {"relu", "linear"}
     assert "report:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--n-features", 5, "--n-hidden", 1], "5 features in 1 dimension, each weighing 0.7 times as much as the one"),
+        (["--n-features", 6, "--importance", 1], "6 features in 5 dimensions, all of equal importance"),
+        (["--n-features", 6, "--importance", 1.5], "6 features in 5 dimensions, each weighing 1.5 times as much"),
+    ],
+)
+def test_a_report_says_the_sizes_that_were_trained(tmp_path: Path, options: list[object], said: str) -> None:
+    run(tmp_path, "--study", "sweep", *options, "--sparsity", 0.5, "--n-seeds", 1, "--n-steps", 2)
+    (page,) = tmp_path.rglob("report.html")
+    text = page.read_text()
+    assert text.count(said) == 2  # the ReLU model and its linear control
+    assert "Twenty" not in text
+    assert "five dimensions" not in text
 
 
 def test_a_study_of_phases_is_kept_and_goes_on(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from interp.superposition.sampling import Draws, Exact
+from interp.superposition.closed_forms import covariance
+from interp.superposition.sampling import Draws, Exact, Moments
 
 N = 40_000
 
@@ -63,3 +64,26 @@ def test_exact_inputs_have_the_moments_of_features(density: float) -> None:
         assert (x.pow(power) * weight[:, None]).sum(0).tolist() == pytest.approx([moment] * 3)
     crossed = float((x[:, 0] * x[:, 1] ** 2 * weight).sum())
     assert crossed == pytest.approx(density / 2 * density / 3)
+
+
+@pytest.mark.parametrize("together", ["independent", "correlated", "anticorrelated"])
+def test_moments_are_those_of_draws(together: str) -> None:
+    density = torch.tensor([0.5, 0.1])
+    points = Moments(density, covariance(density.double(), 4, together)).batch([], 0).x[:, 0]
+    drawn = draw([0.5, 0.1], together=together)
+    for found, x in zip(points, drawn):
+        torch.testing.assert_close(found.mean(0), x.mean(0), atol=0.01, rtol=0)
+        torch.testing.assert_close(torch.cov(found.T, correction=0), torch.cov(x.T), atol=0.004, rtol=0)
+
+
+def test_a_linear_model_loses_on_moments_what_it_loses_on_all_inputs() -> None:
+    density = torch.tensor([0.3])
+    w, bias = torch.randn(1, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0.1, -0.2, 0.3])
+    exact, moments = Exact(density, 3, 4).batch([], 0), Moments(density, covariance(density.double(), 3)).batch([], 0)
+
+    def errors(x: torch.Tensor) -> torch.Tensor:
+        return (x @ w.T @ w + bias - x).square()
+
+    assert exact.weight is not None
+    expected = (errors(exact.x[0, 0]) * exact.weight[0, 0][:, None]).sum(0)
+    torch.testing.assert_close(errors(moments.x[0, 0]).mean(0), expected, atol=1e-6, rtol=1e-5)

@@ -50,6 +50,28 @@ def test_phases_are_those_of_the_closed_forms(phases: PhaseDiagram, tmp_path: Pa
     same_when_stored(phases, tmp_path)
 
 
+def test_every_cell_of_a_phase_diagram_has_starts_of_its_own_whatever_else_is_asked() -> None:
+    start: dict[str, Any] = {"n_steps": 1, "learning_rate": 1e-9, "n_seeds": 4}
+    found = superposition.phase_diagram(2, sparsity=[0.8, 0.9], importance=[0.5, 2.0], **start).values["norm"].data
+    assert len(set(found.flatten().tolist())) == 4
+    alone = superposition.phase_diagram(2, sparsity=[0.9], importance=[2.0], **start)
+    assert float(alone.values["norm"].data) == pytest.approx(float(found[1, 1]), rel=1e-5)
+    other = superposition.phase_diagram(2, sparsity=[0.9], importance=[2.0], seed=9, **start)
+    assert float(other.values["norm"].data) != float(found[1, 1])
+
+
+def test_the_share_of_starts_is_over_all_cells_and_has_an_interval() -> None:
+    found = superposition.phase_diagram(2, sparsity=[0.9, 0.95, 0.98, 0.99], importance=5, n_steps=150, n_seeds=4)
+    same = found.values["same_phase"].data
+    assert len(set(same.flatten().tolist())) > 1  # shared starts made all cells here alike
+    mean, low, high = (float(found.values[f"same_phase_{name}"].data) for name in ("mean", "low", "high"))
+    assert mean == pytest.approx(float(same.mean()))
+    assert low < mean < high
+    assert f"{mean:.0%} [{low:.0%}, {high:.0%}]" in found.notes[-1]
+    assert "80 starts" in found.notes[-1]
+    assert "Every cell has starts of its own" in found.plots[1].caption
+
+
 def test_phases_of_three_features() -> None:
     grid = {"sparsity": [0.0, 0.95], "importance": [0.15, 6.0]}
     found = superposition.phase_diagram(3, **grid, n_seeds=4, n_steps=300, learning_rate=0.03)
