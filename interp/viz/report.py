@@ -64,7 +64,10 @@ class Report:
         self._n_tables = 0
 
     def section(self, title: str, text: str = "") -> Report:
-        """Start a section; in the text blank lines separate paragraphs and `back ticks` mark code."""
+        """Start a section; in the text blank lines separate paragraphs and `back ticks` mark code.
+
+        A section without text to which nothing is added is left out of the page.
+        """
         self._sections.append(_Section(title, text))
         return self
 
@@ -209,8 +212,12 @@ class Report:
         omitted = f'<div class="omitted"><h2>Not measured</h2><ul>{items}</ul></div>' if items else ""
         return f"{abstract}\n{''.join(self._headlines)}\n{omitted}"
 
+    def _filled(self) -> list[_Section]:
+        """The sections that hold something; one that was begun and got nothing is left out."""
+        return [section for section in self._sections if section.text.strip() or section.blocks]
+
     def _contents(self) -> str:
-        titled = [section for section in self._sections if section.title]
+        titled = [section for section in self._filled() if section.title]
         if len(titled) < 2:
             return '<nav class="contents"></nav>'
         line = '<li><a href="#section-{}"><span class="number">{}</span><span>{}</span></a></li>'
@@ -219,7 +226,7 @@ class Report:
 
     def _body(self) -> str:
         parts, number = [], 0
-        for section in self._sections:
+        for section in self._filled():
             heading = ""
             if section.title:
                 number += 1

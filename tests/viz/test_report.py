@@ -206,3 +206,13 @@ def test_settings_fill_lines() -> None:
     assert max(map(len, text.splitlines())) <= WIDTH + 2
     assert len(text.splitlines()) < 30
     assert '    "n": 3,' in text.splitlines()
+
+
+def test_a_section_with_nothing_in_it_is_left_out() -> None:
+    report = Report("T").section("One", "Here.").section("Empty").section("Blank", "\n\n").section("Two", "There.")
+    document = report.html
+    assert "Empty" not in document
+    assert "Blank" not in document
+    assert document.count('<section id="section-') == 2
+    assert document.count('<li><a href="#section-') == 2
+    assert 'id="section-2"><h2><span class="number">2</span>Two' in document
