@@ -26,10 +26,12 @@ def read_text(given: str) -> str:
 def read_prompt(model: Any, given: str, ids: bool) -> str | Tensor:
     """The prompt: a text (or what is in a .txt file), or token ids [pos] where `ids` says that it is numbers.
 
-    Raises InputError for what is no list of numbers, and for a text where the model has no tokenizer.
+    Raises InputError for what is no list of numbers or an empty one, and for a text where the model has no tokenizer.
     """
     text = read_text(given)
     if ids:
+        if not text.replace(",", " ").split():
+            raise InputError("the prompt has no tokens; give some token ids, as in --ids '0 5 3 5'")
         return torch.tensor([_as_id(item) for item in text.replace(",", " ").split()], dtype=torch.int64)
     check_reads_text(model, "give token ids, as in --ids '0 5 3 5'")
     return text

@@ -24,6 +24,7 @@ from interp import lens
 from interp.cli.answering import Answer, Options, answering
 from interp.cli.passages import ENGLISH
 from interp.cli.tuned_texts import context_length, described_texts, evaluated, held_out_contexts, read_contexts
+from interp.errors import InputError
 from interp.lens import LensTraining, TunedLens
 from interp.lens.translators import CONFIG
 
@@ -84,6 +85,8 @@ def main(config: Config, console: Console | None = None) -> int:
 def _settings(config: Config, length: int) -> LensTraining:
     named = {field.name for field in fields(LensTraining)}
     given = {name: value for name, value in vars(config).items() if name in named}
+    if config.n_steps < 1:  # in Python 0 is a lens that is only begun; here it has no curve to show
+        raise InputError(f"n_steps={config.n_steps} trains nothing; use at least 1")
     return LensTraining(**given | {"context": length, "prepend_bos": config.bos})
 
 

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 
 import pandas as pd
 from rich.console import Console
+from torch import Tensor
 
 from interp import lens
 from interp.cli.answering import Answer, Options, Several, answering
 from interp.cli.passages import ENGLISH
 from interp.cli.tuned_texts import context_length, evaluated, held_out_contexts, load_lens, read_contexts
 from interp.lens import CausalBasis, TunedLens
+from interp.lens.tuned_causes import basis_layers
 
 BASIS_CONTEXTS = 16
 """Contexts that the causal basis is measured on."""
@@ -52,18 +54,25 @@ def main(config: Config, console: Console | None = None) -> int:
         tuned = load_lens(a.model, config.lens)
         length = context_length(a.model, config.context, config.text, config.bos)
         held_out = held_out_contexts(a.model, config.text, length, config.n, seed=config.seed, bos=config.bos)
+        contexts = _basis_contexts(a, config, tuned, length) if config.basis else None
         evaluated(a, tuned, held_out, n=config.n, seed=config.seed)
-        if config.basis:
-            found = a.step("basis", lambda: _measured_basis(a, config, tuned, length))
+        if contexts is not None:
+            found = a.step("basis", lambda: _measured_basis(a, config, tuned, contexts))
             a.show(_basis(found), "causal basis: mean KL when a direction is put to its mean (nats)")
     return 0
 
 
-def _measured_basis(answer: Answer, config: Config, tuned: TunedLens, length: int) -> CausalBasis:
+def _basis_contexts(answer: Answer, config: Config, tuned: TunedLens, length: int) -> Tensor:
+    """What the causal basis is measured on; what cannot be asked is refused before the evaluation."""
+    basis_layers(tuned, list(config.layers) or None, config.basis)
     short = context_length(answer.model, min(128, length), config.text, config.bos)
-    contexts = read_contexts(
+    return read_contexts(
         answer.model, config.text, short, BASIS_CONTEXTS, held_out=True, seed=config.seed, bos=config.bos
     )
+
+
+def _measured_basis(answer: Answer, config: Config, tuned: TunedLens, contexts: Tensor) -> CausalBasis:
+    short = contexts.shape[1]
     return lens.causal_basis(
         answer.model,
         tuned,

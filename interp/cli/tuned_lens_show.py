@@ -47,7 +47,8 @@ def main(config: Config, console: Console | None = None) -> int:
             if name == "tuned-lens" and tuned is None:
                 continue
             found = a.step(name, partial(lens.trajectory, a.model, prompt, used, prepend_bos=config.bos))
-            path = found.path(config.position)
+            # The token after the last is not known, so that its surprisal is none.
+            path = found.path(config.position).dropna(axis="columns", how="all")
             a.show(some_rows(path), f"{name.replace('-', ' ')}: after {_place(found, config.position)} (nats)")
             a.conclude(_settled(path, name.replace("-", " "), _place(found, config.position)))
     return 0
@@ -63,5 +64,7 @@ def _settled(path: pd.DataFrame, name: str, place: str) -> str:
     """From which layer on the most probable token is the model's own."""
     tokens, final = list(path["token"]), path["token"].iloc[-1]
     first = max((i + 1 for i, token in enumerate(tokens) if token != final), default=0)
-    which = f"layer {path['layer'].iloc[first]}" if first < len(tokens) - 1 else "the output"
-    return f"After {place} the model predicts {final}; read through the {name} it is the first choice from {which} on."
+    said = f"After {place} the model predicts {final}; read through the {name}"
+    if first == len(tokens) - 1:
+        return f"{said} the last layer before the output still prefers {tokens[-2]}."
+    return f"{said} it is the first choice from layer {path['layer'].iloc[first]} on."

@@ -25,10 +25,21 @@ ROWS = 12
 
 
 def context_length(model: Any, wanted: int, text: str, bos: bool) -> int:
-    """`wanted` tokens, or as many as the model takes; of random tokens an even number after the BOS."""
+    """`wanted` tokens, or as many as the model takes; of random tokens an even number after the BOS.
+
+    Raises InputError where that leaves no random token that is repeated.
+    """
     limit = context_of(model)
     length = wanted if limit is None else min(wanted, limit)
-    return length - (length - int(bos)) % 2 if is_random(model, text) else length
+    if not is_random(model, text):
+        return length
+    if length < 2 + int(bos):
+        after = " after the BOS" if bos else ""
+        raise InputError(
+            f"a context of {length} tokens has no room for a random one and its repetition{after}; use --context "
+            f"{2 + int(bos)} or more"
+        )
+    return length - (length - int(bos)) % 2
 
 
 def is_random(model: Any, text: str) -> bool:
@@ -44,8 +55,8 @@ def read_contexts(
     Raises InputError for a text where the model has no tokenizer, and for texts that are too short.
     """
     if is_random(model, text):
-        if n is None or length < 2 + int(bos):
-            raise InputError(f"a context of {length} tokens repeats nothing; use a longer one")
+        if n is None:
+            raise InputError("random tokens never end; say how many contexts")
         drawn = repeated_random_tokens(model, n, (length - int(bos)) // 2, 2 * seed + int(held_out), bos)
         return drawn.as_subclass(Tensor).cpu()
     documents = training_texts(model, text, held_out=held_out)

@@ -133,10 +133,10 @@ def token_names(model: Any, columns: Int[Tensor, "batch column"]) -> tuple[str, 
 
 
 def position_names(model: Any, prompts: PromptTokens, index: Int[Tensor, "batch chosen"]) -> tuple[str, ...]:
-    """Labels of chosen positions: "3 store" where there is one prompt, else their numbers, negative from the end."""
+    """Labels of chosen positions: "3: store" where there is one prompt, else their numbers, negative from the end."""
     if len(prompts) == 1:
         strings = to_strings(model, prompts.as_subclass(Tensor)[0].cpu())
-        return tuple(f"{i} {strings[i].strip()}" for i in index[0].tolist())
+        return tuple(f"{i}: {strings[i].strip()}".rstrip() for i in index[0].tolist())
     if bool((index == index[:1]).all()):
         return tuple(str(i) for i in index[0].tolist())
     return tuple(f"chosen {i}" for i in range(index.shape[1]))

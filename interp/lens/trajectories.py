@@ -42,7 +42,8 @@ class Trajectory(Result):
         index = labels.index(position) if isinstance(position, str) and position in labels else position
         if not isinstance(index, int) or not -len(labels) <= index < len(labels):
             raise InputError(
-                f"there is no position {position!r}; the prompt has {len(labels)}: {', '.join(map(str, labels))}"
+                f"there is no position {position!r}; the prompt has {len(labels)}: "
+                f"{', '.join(repr(label) for label in labels)}"
             )
         rows: dict[str, Any] = {"layer": list(self.values["kl"].axis("layer").labels)}
         rows["token"] = [repr(row[index]) for row in self.texts["top_tokens"]]

@@ -28,6 +28,8 @@ from interp.results import Axis, Plot, Result, Values, mean_with_interval
 from interp.runs import progress, provenance
 
 MEASURED = ("lens", "model")
+N_RANDOM = 6
+"""Random directions to compare with."""
 GUESSES = 32
 """Random directions among which a search begins, beside the leading singular directions of the lens's gradients."""
 
@@ -51,7 +53,7 @@ def causal_basis(
     *,
     layers: Sequence[int] | int | None = None,
     k: int = 6,
-    n_random: int = 6,
+    n_random: int = N_RANDOM,
     context: int = 128,
     n: int = 16,
     positions: int = 8,
@@ -68,9 +70,7 @@ def causal_basis(
     """
     started = datetime.now()
     lens.check(model)
-    chosen = _layers(lens, layers)
-    if k < 1 or k + n_random > lens.d_model:
-        raise InputError(f"k={k} and n_random={n_random} directions do not fit a stream of width {lens.d_model}")
+    chosen = basis_layers(lens, layers, k, n_random)
     generator = torch.Generator().manual_seed(seed)
     contexts = as_contexts(model, texts, context, n, prepend_bos=prepend_bos, seed=seed)
     at = draw_positions(len(contexts), context, positions, generator)
@@ -98,7 +98,13 @@ def causal_basis(
     )
 
 
-def _layers(lens: TunedLens, layers: Sequence[int] | int | None) -> list[int]:
+def basis_layers(lens: TunedLens, layers: Sequence[int] | int | None, k: int, n_random: int = N_RANDOM) -> list[int]:
+    """The layers of a causal basis, four spread out where none are given.
+
+    Raises InputError for layers that the lens does not have, and for directions that do not fit: before any work.
+    """
+    if k < 1 or k + n_random > lens.d_model:
+        raise InputError(f"k={k} and n_random={n_random} directions do not fit a stream of width {lens.d_model}")
     if layers is None:
         return sorted({round(share * (lens.n_layers - 1)) for share in (0.2, 0.4, 0.6, 0.8)})
     chosen = [layers] if isinstance(layers, int) else list(layers)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 
 from interp.cli import main as command_line
+from interp.cli.tuned_lens_show import _settled
 from interp.lens import TunedLens
 from interp.results import load
 from tests.cli.asking import Ask, results_of
@@ -94,6 +96,61 @@ def test_a_lens_is_exported_once(trained: Path, tmp_path: Path, capsys) -> None:
     assert torch.equal(state["3.weight"], TunedLens.load(trained / "lens").weights[3])
     assert command_line.main(command) == 2
     assert "choose another directory" in capsys.readouterr().err
+
+
+def test_a_shown_path_leaves_out_what_is_not_known(ask: Ask, tmp_path: Path) -> None:
+    out = ask("tuned-lens show", "0 1 2 3", "--ids")
+    assert "KL" in out
+    assert "surprisal" not in out, "nothing follows the last token"
+    trajectory = results_of(tmp_path, "tuned-lens-show")["logit-lens"]
+    assert trajectory.values["kl"].axis("position").labels == ("0: 0", "1: 1", "2: 2", "3: 3")
+    (page,) = tmp_path.rglob("report.html")
+    assert ">Notes<" not in page.read_text()
+
+
+def test_a_shown_path_has_the_surprisal_of_tokens_that_follow(ask: Ask) -> None:
+    assert "surprisal" in ask("tuned-lens show", "0 1 2 3", "--ids", "--position", 1)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "told"),
+    [
+        (["a", "b", "b", "b"], "is the first choice from layer 1 on."),
+        (["b", "a", "a", "b"], "the last layer before the output still prefers a."),
+    ],
+)
+def test_where_a_path_settles(tokens: list[str], told: str) -> None:
+    path = pd.DataFrame({"layer": [0, 1, 2, 3], "token": tokens})
+    assert told in _settled(path, "logit lens", "'x' (position 1)")
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "message"),
+    [
+        ("tuned-lens", ["--n-steps", 0], "n_steps=0 trains nothing; use at least 1"),
+        ("tuned-lens", ["--n-steps", -3], "n_steps=-3 trains nothing; use at least 1"),
+        ("tuned-lens", ["--context", 1], "use --context 2 or more"),
+        ("tuned-lens", ["--context", 0], "use --context 2 or more"),
+        ("tuned-lens show", ["", "--ids"], "the prompt has no tokens; give some token ids"),
+        ("tuned-lens show", [" , ", "--ids"], "the prompt has no tokens; give some token ids"),
+    ],
+)
+def test_mistakes_with_a_toy_say_what_to_give(ask: Ask, command: str, options: list[object], message: str) -> None:
+    assert message in ask(command, *options, code=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [(["--basis", "2", "--layers", "7"], "no layer 7"), (["--basis", "99"], "do not fit a stream of width 48")],
+)
+def test_a_basis_that_cannot_be_is_refused_before_the_evaluation(
+    trained: Path, llama: str, texts: str, tmp_path: Path, capsys, options: list[str], message: str
+) -> None:
+    shared = ["--model", llama, "--out", str(tmp_path), "--lens", str(trained), "--text", texts, "--n", "5"]
+    assert command_line.main(["tuned-lens", "evaluate", *shared, "--context", "12", *options]) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert "held-out contexts" not in printed.out
 
 
 RANDOM = ["--n-steps", 2, "--contexts", 2, "--measured", 6, "--n", 5]

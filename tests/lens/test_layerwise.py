@@ -68,7 +68,7 @@ def test_without_targets_the_models_prediction_is_followed() -> None:
     assert ranks.tolist() == [0] * 6
     predicted = model(tokens[:1])[0].argmax(-1)
     assert result.texts["top_tokens"][-1] == [f"w{token}" for token in predicted.tolist()]
-    assert result.values["log_prob"].axis("position").labels[0] == f"0 w{tokens[0, 0]}"
+    assert result.values["log_prob"].axis("position").labels[0] == f"0: w{tokens[0, 0]}"
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "gemma2"])
