@@ -113,8 +113,8 @@ def _legend(found: lens.Patchscope) -> str:
     separator, skipped = found.settings["separator"], str(found.texts["skipped"])
     after = f", after the {separator!r} that its examples share" if separator and separator in skipped else ""
     return (
-        f"inspection prompt, the state written over « »: {found.prompt}\n"
-        f"probability: of the first token{after}; unwritten: of the same token in the prompt as it is"
+        f"probability: of the first token{after}; unwritten: of the same token when nothing is written.\n"
+        f"The state is written over « » in the inspection prompt: {found.prompt}"
     )
 
 
@@ -129,7 +129,7 @@ def _read_at(found: lens.Patchscope, frame: pd.DataFrame) -> list[str]:
     for when, layer in told.items():
         row = _nearest(frame[frame["layer"] == layer])
         where = f"layer {layer}" + (f", written at layer {row['target']}" if "target" in row else "")
-        numbers = f"{row['first token']} {row['probability']:.2f}, unwritten {row['unwritten']:.2f}"
+        numbers = f"{row['first token']} {row['probability']:.2g}, unwritten {row['unwritten']:.2g}"
         said.append(f"{when} ({where}) {row['generated']} ({numbers})".strip())
     return [
         f"What is read from states of {found.place}: {'; '.join(said)}.",
@@ -174,7 +174,7 @@ def _precision(answer: Answer, config: Config) -> None:
     answer.show(
         some_rows(pd.DataFrame(columns)),
         f"{config.n} prompts, the model's next token (surprisal in nats)",
-        legend=f"inspection prompt, the state written over « »: {marked_prompt(found.settings)}",
+        legend=f"the state is written over « » in the inspection prompt: {marked_prompt(found.settings)}",
     )
     answer.conclude(_compared(found))
 

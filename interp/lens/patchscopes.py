@@ -51,19 +51,18 @@ NOT_USED = (
     "How sure the model is of its words is no evidence that they are right, and what the inspection prompt makes of a "
     "state need not be what the model uses it for in the source prompt."
 )
-FEW = 8
-"""Layers that a caption lists."""
-WRITTEN = ("state written", "nothing written")
+WRITTEN, UNWRITTEN = "state written", "nothing written"
 
 
 class Patchscope(Result):
     """Axes: layer (the source's), target (the layer written to; absent where each state is written at its own), k.
 
     probability [layer, target]: of the first token that follows, after the separator where one comes first;
-    unwritten_probability: of the same token after the same prompt with nothing written into it; by_prompt [written,
-    layer, target]: both. top_ids, top_log_probs [layer, target, k]: at the same place. Texts: `generated`, `skipped`
-    (the separator, or nothing) and `top_tokens`, with the same axes. settings["unwritten"]: what the inspection prompt
-    goes on with when nothing is written.
+    unwritten_probability: of the same token after the same prompt with nothing written into it; drawn [read, layer]:
+    both, the first apart by whether the separator came (where each state is written at its own layer). top_ids,
+    top_log_probs [layer, target, k]: at the same place. Texts: `generated`, `skipped` (the separator, or nothing) and
+    `top_tokens`, with the same axes. settings["unwritten"]: what the inspection prompt goes on with when nothing is
+    written.
     """
 
     kind: ClassVar[str] = "patchscope"
@@ -157,10 +156,10 @@ def patchscope(
         **scope.describe(model),
     }
     return Patchscope(
-        values=_values(read, axes),
+        values=_values(read, axes, separator),
         settings=settings,
         provenance=provenance(model=identity(model), started=started, **described(source)),
-        plots=_plots(same, own[settings["position"]], settings, read, pairs),
+        plots=_plots(same, own[settings["position"]], settings, read),
         texts={
             "tokens": [own],
             "generated": _nested(read.generated, shape),
@@ -215,14 +214,14 @@ def _read(
     return _Read(torch.stack(ids), torch.stack(log_probs), torch.stack(alone), texts[:-1], skipped, texts[-1])
 
 
-def _values(read: _Read, axes: tuple[Axis, ...]) -> dict[str, Values]:
+def _values(read: _Read, axes: tuple[Axis, ...], separator: str) -> dict[str, Values]:
     shape = tuple(len(axis) for axis in axes)
     k = Axis("k", tuple(range(1, read.top_ids.shape[1] + 1)))
     written, alone = (x.exp().view(shape) for x in (read.top_log_probs[:, 0], read.alone))
-    return {
+    drawn = {} if len(axes) > 1 else {"drawn": _drawn(read, axes[0], written, alone, separator)}
+    return drawn | {
         "probability": Values(written, axes, "probability", "of the first token after the separator"),
         "unwritten_probability": Values(alone, axes, "probability", "of the same token, with nothing written"),
-        "by_prompt": Values(torch.stack([written, alone]), (Axis("written", WRITTEN), *axes), "probability"),
         "top_ids": Values(read.top_ids.view(*shape, -1), (*axes, k), "token id"),
         "top_log_probs": Values(read.top_log_probs.view(*shape, -1), (*axes, k), "nats"),
     }
@@ -247,26 +246,36 @@ def _flat(items: Any) -> list[str]:
     return [item for row in items for item in (row if isinstance(row, list) else [row])]
 
 
-def _plots(
-    same: bool, token: str, settings: dict[str, Any], read: _Read, pairs: list[tuple[int, int]]
-) -> tuple[Plot, ...]:
-    scored = f"the first token that follows{_passed_over(settings['separator'], read, pairs, same)}"
+def _drawn(read: _Read, layer: Axis, written: Tensor, alone: Tensor, separator: str) -> Values:
+    """Lines of the figure: a comma that comes instead of a description is no point of the same line."""
+    after = torch.tensor([bool(skipped) for skipped in read.skipped])
+    lines = {f"after {separator!r}": written.where(after, torch.nan)} if bool(after.any()) else {}
+    if not bool(after.all()):
+        name = f"without {separator!r}" if lines else WRITTEN
+        lines[name] = written.where(~after, torch.nan)
+    lines[UNWRITTEN] = alone
+    return Values(torch.stack([*lines.values()]), (Axis("read", tuple(lines)), layer), "probability")
+
+
+def _plots(same: bool, token: str, settings: dict[str, Any], read: _Read) -> tuple[Plot, ...]:
+    scored = f"the first token that follows{_passed_over(settings['separator'], read)}"
     place = f"the hidden state of {token!r} (position {settings['position']})"
+    highest = float(torch.cat([read.top_log_probs[:, 0], read.alone]).exp().max())
     into = f"written over « » in the inspection prompt: {marked_prompt(settings)}"
     if same:
         return (
             Plot(
                 "lines",
-                "by_prompt",
+                "drawn",
                 x="layer",
-                series="written",
+                series="read",
                 title="Patchscope: probability of what is read first",
                 caption=(
                     f"Probability of {scored}, with {place} taken from each layer and written into the same layer, "
                     f"and of the same token with nothing written. It is {into}"
                 ),
                 caveat=NOT_USED,
-                options={"y_range": [0, 1], "y_label": "probability"},
+                options={"y_range": [0, min(1.0, 1.15 * highest)], "y_label": "probability"},
             ),
         )
     return (
@@ -283,13 +292,9 @@ def _plots(
     )
 
 
-def _passed_over(separator: str, read: _Read, pairs: list[tuple[int, int]], same: bool) -> str:
-    """Which part of what follows is not scored, and where there is none of it."""
+def _passed_over(separator: str, read: _Read) -> str:
+    """Which part of what follows is not scored."""
     if not any(read.skipped):
         return ""
-    without = [layer for (layer, _), skipped in zip(pairs, read.skipped) if not skipped]
-    if not same or len(without) > FEW:
-        which = f", with which {len(pairs) - len(without)} of {len(pairs)} begin"
-    else:
-        which = f" (from layer {', '.join(map(str, without))} none comes)" if without else ""
-    return f" after the {separator!r} that the prompt's examples share{which}"
+    otherwise = "" if all(read.skipped) else ", or the very first where none comes"
+    return f" after the {separator!r} that the prompt's examples share{otherwise}"

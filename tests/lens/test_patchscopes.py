@@ -105,6 +105,14 @@ def test_what_the_examples_share_is_passed_over_where_it_comes() -> None:
         alone = by_hook(model, longer, own, 0, 2).softmax(-1)[logits.argmax()]
         assert abs(row["unwritten"] - float(alone)) < 1e-5
     assert found.texts["skipped"][1] == first
+    came = torch.tensor([bool(skipped) for skipped in found.texts["skipped"]])
+    lines = found.values["drawn"]
+    assert lines.axis("read").labels[0] == f"after {first!r}"
+    assert torch.equal(lines.data[0].isfinite(), came)
+    assert bool(came.all()) or torch.equal(lines.data[1].isfinite(), ~came)
+    assert torch.equal(lines.data[-1], found.values["unwritten_probability"].data)
+    assert free.values["drawn"].axis("read").labels == ("state written", "nothing written")
+    found.figure()
     assert f"after the {first!r} that the prompt's examples share" in found.plots[0].caption
     assert "share" not in free.plots[0].caption
     assert "'w6' (position 1)" in found.plots[0].caption
