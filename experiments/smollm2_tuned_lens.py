@@ -1,6 +1,7 @@
 """A tuned lens for SmolLM2, small: what it adds to the logit lens on texts it has not seen, and to patchscopes.
 
     python experiments/smollm2_tuned_lens.py
+    python experiments/smollm2_tuned_lens.py --only patchscope-tower patchscope-queen    no lens, half a minute
 
 Trains on presidents' messages, evaluates on messages held out, looks at two prompts, at the directions that predictions
 hang on, and at patchscopes. Writes a run directory with the lens and a report; an interrupted run goes on where it
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,19 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m")
     parser.add_argument("--n-steps", type=int, default=LensTraining.n_steps)
     parser.add_argument("--n", type=int, default=24, help="held-out contexts")
+    parser.add_argument("--only", nargs="+", metavar="STEP", help="these steps; the lens is trained if one needs it")
     parser.add_argument("--out", default="runs")
     options = parser.parse_args()
     settings = {"model": options.model, "n_steps": options.n_steps, "n": options.n, "seed": 0}
+    settings |= {"only": options.only} if options.only else {}
     with open_run("smollm2_tuned_lens", settings, root=options.out) as run:
         model = interp.load_model(options.model)
-        lens = trained(run, model, LensTraining(n_steps=options.n_steps))
-        for name, compute in questions(model, lens, options.n).items():
-            run.step(name, compute)
+        lens = cache(partial(trained, run, model, LensTraining(n_steps=options.n_steps)))
+        steps = questions(model, lens, options.n)
+        if unknown := set(options.only or ()) - set(steps):
+            parser.error(f"no step {', '.join(sorted(unknown))}; there are {', '.join(steps)}")
+        for name in options.only or steps:
+            run.step(name, steps[name])
         print(report(run))
 
 
@@ -59,24 +65,28 @@ def trained(run: Run, model: Any, settings: LensTraining) -> TunedLens:
     return TunedLens.load(directory)
 
 
-def questions(model: Any, lens: TunedLens, n: int) -> dict[str, Callable[[], Result]]:
-    """The steps by name."""
+def questions(model: Any, lens: Callable[[], TunedLens], n: int) -> dict[str, Callable[[], Result]]:
+    """The steps by name; only those that read through the lens ask for it."""
     steps: dict[str, Callable[[], Result]] = {
-        "training": partial(interp.lens.learning_curve, model, lens),
-        "evaluation": lambda: interp.lens.evaluate_tuned_lens(model, lens, documents(True), n=n, positions=12),
+        "training": lambda: interp.lens.learning_curve(model, lens()),
+        "evaluation": lambda: interp.lens.evaluate_tuned_lens(model, lens(), documents(True), n=n, positions=12),
     }
     for name, prompt in PROMPTS.items():
-        steps[f"{name}-tuned"] = partial(interp.lens.trajectory, model, prompt, lens)
+        steps[f"{name}-tuned"] = partial(_through, model, prompt, lens)
         steps[f"{name}-logit"] = partial(interp.lens.trajectory, model, prompt)
     steps["patchscope-precision"] = lambda: interp.lens.patchscope_precision(
-        model, documents(True), lens=lens, n=48, length=32
+        model, documents(True), lens=lens(), n=48, length=32
     )
     for name, entity in ENTITIES.items():
         steps[f"patchscope-{name}"] = partial(interp.lens.patchscope, model, entity, n_tokens=12)
     steps["basis"] = lambda: interp.lens.causal_basis(
-        model, lens, documents(True), layers=[10, 20], k=4, n_random=4, context=64, n=12, n_iterations=8
+        model, lens(), documents(True), layers=[10, 20], k=4, n_random=4, context=64, n=12, n_iterations=8
     )
     return steps
+
+
+def _through(model: Any, prompt: str, lens: Callable[[], TunedLens]) -> Result:
+    return interp.lens.trajectory(model, prompt, lens())
 
 
 def report(run: Run) -> Path:
@@ -85,7 +95,7 @@ def report(run: Run) -> Path:
     for name, result in run.results().items():
         page.section(name)
         if name.startswith("patchscope-") and name != "patchscope-precision":
-            page.add(result.descriptions(), caption=f"What {name.split('-')[1]} becomes")  # type: ignore[attr-defined]
+            page.add(result.descriptions(), caption=f"What {ENTITIES[name.split('-')[1]]!r} becomes")  # type: ignore[attr-defined]
         page.add(result)
     return page.write(run.path("report.html"))
 
