@@ -36,7 +36,7 @@ def context_length(model: Any, wanted: int, text: str, bos: bool) -> int:
     if length < 2 + int(bos):
         after = " after the BOS" if bos else ""
         raise InputError(
-            f"a context of {length} tokens has no room for a random one and its repetition{after}; use --context "
+            f"--context {wanted} has no room for a random token and its repetition{after}; use --context "
             f"{2 + int(bos)} or more"
         )
     return length - (length - int(bos)) % 2
