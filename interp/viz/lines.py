@@ -11,7 +11,7 @@ from interp.viz.arranging import Arranged, arrange, labels_of, numeric, title_of
 from interp.viz.framing import hover, name_of, title, unit_of
 from interp.viz.overlaps import covering, marker_size, stripes
 from interp.viz.reference_lines import add_references, reference_room
-from interp.viz.scales import number_ticks, root_ticks, rooted, with_roots
+from interp.viz.scales import log_ticks, number_ticks, root_ticks, rooted, with_roots
 from interp.viz.text import for_plotly
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ def _lay_out(figure: Any, shown: Arranged, plot: Plot, labels: list[str | int], 
         ticks = x_ticks(labels, room)
         figure.update_xaxes(**ticks.axis(x_title), range=[-0.4, len(labels) - 0.6])
     elif plot.options.get("log_x"):
-        figure.update_xaxes(type="log", title={"text": for_plotly(x_title)})
+        figure.update_xaxes(title={"text": for_plotly(x_title)}, **log_ticks(numbers))
     else:
         figure.update_xaxes(title={"text": for_plotly(x_title)}, **number_ticks(labels, numbers, room))
     figure.update_xaxes(showgrid=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -83,3 +83,13 @@ def _round_numbers(most: float) -> list[float]:
     power = int(np.floor(np.log10(most)))
     found = [float(f"{digit}e{power - down}") for down in range(4) for digit in (5, 2, 1)]
     return [number for number in found if number <= most]
+
+
+def log_ticks(numbers: Iterable[float]) -> dict[str, Any]:
+    """A logarithmic axis with labels of one size, at round numbers: more of them where powers of ten are few."""
+    sizes = [number for number in numbers if number > 0]
+    low, high = (min(sizes), max(sizes)) if sizes else (1.0, 1.0)
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    digits = (1,) if len(powers) > 5 else (1, 2, 5) if len(powers) > 2 else (1, 2, 3, 5, 7)
+    ticks = [float(f"{digit}e{power}") for power in powers for digit in digits]
+    return {"type": "log", "tickmode": "array", "tickvals": ticks, "ticktext": [theme.number(tick) for tick in ticks]}

@@ -12,6 +12,7 @@ from interp.viz import theme
 from interp.viz.arranging import Arranged, arrange, labels_of
 from interp.viz.framing import title
 from interp.viz.reference_lines import add_references
+from interp.viz.scales import log_ticks
 from interp.viz.text import for_plotly
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def _lay_out(
     unit = f" ({unit})" if unit else ""
     figure.update_xaxes(title={"text": for_plotly(f"{coordinates[0]}{unit}")}, range=list(ends[0]), **zero)
     if plot.options.get("log_x"):
-        figure.update_xaxes(type="log", dtick="D2")  # labels at 1, 2, 5, 10, ...
+        figure.update_xaxes(**log_ticks(10**end for end in ends[0]))
     figure.update_yaxes(title={"text": for_plotly(f"{coordinates[1]}{unit}")}, range=list(ends[1]), **zero)
     top = 30 + (22 if plot.title else 0) + (26 if n_families > 1 else 0)
     figure.update_layout(

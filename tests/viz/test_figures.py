@@ -102,6 +102,7 @@ def test_lines_keep_numbers_and_bands(make: Make) -> None:
     bands = [trace for trace in drawn.data if trace.fill == "tonexty"]
     assert np.allclose(bands[0].y, mean[0].numpy() - 1)
     assert drawn.layout.xaxis.type == "log"
+    assert drawn.layout.xaxis.ticktext == ("1", "2", "5", "10", "20", "50", "100", "200", "500")
     assert any("chance" in note.text for note in drawn.layout.annotations)
 
 
