@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 BEHIND = 1.05
-"""How many times the loss of a known solution a trained one may have; most losses on drawn inputs have standard errors of 1 or 2 %."""
+"""How many times the loss of a known solution a trained one may have: most losses on drawn inputs have standard errors
+of 1 or 2 %."""
 NEARLY = 0.02
 """Share of what constant outputs lose that a trained model may lose where a known solution loses nothing."""
 AT_THE_END = 1.01
