@@ -136,9 +136,16 @@ def matrix_score(
 ) -> Callable[[Tensor | None], Float[Tensor, "s t"]]:
     """Inner products of all pairs of matrices over tokens, the second's tokens in some order."""
     flat = first.flatten(1)
+    # Filled anew for every order: new ones of some 30 MB each would leave holes in the heap between the small results
+    # that are kept, and memory would grow by one a draw.
+    rows, moved = (torch.empty_like(second) for _ in range(2))
 
     def score(order: Tensor | None) -> Tensor:
-        moved = second if order is None else second[:, order][:, :, order]
+        if order is None:
+            return (flat @ second.flatten(1).T).double() * scale
+        index = order.to(second.device)
+        torch.index_select(second, 1, index, out=rows)
+        torch.index_select(rows, 2, index, out=moved)
         return (flat @ moved.flatten(1).T).double() * scale
 
     return score
