@@ -25,7 +25,7 @@ from interp.hooks.sites import HEAD_KINDS
 from interp.models import identity
 from interp.probing.causal.alignment_plots import alignment_plots
 from interp.probing.causal.answers import AnswerTokens
-from interp.probing.causal.effects import CONTROLS, RANDOM, TEXT_DRAWS, Trials, share_at_least, stacked, with_intervals
+from interp.probing.causal.effects import CONTROLS, RANDOM, TEXT_DRAWS, Trials, share_as_high, stacked, with_intervals
 from interp.probing.causal.illusions import BEYOND, illusion_notes
 from interp.probing.causal.preparing import Prepared, asked_question, check_fits, prepare
 from interp.probing.causal.stages import Edit
@@ -50,7 +50,7 @@ class AlignmentResult(Result):
     prefers the source's class; kept: the same for pairs of one class, whose answer is to stay; effect: fall of the
     margin of the base's own class (logits) in pairs of different classes; text_kl and text_loss: exchanges between
     unrelated texts (nats). Controls: random_accuracy, random_effect, random_text_kl, random_text_loss [control, layer,
-    draw]; p [control, layer] of the learnt subspace's effect. unchanged_accuracy: the share before any exchange, and
+    draw]; p [control, layer] of the learnt subspace's accuracy. unchanged_accuracy: the share before any exchange, and
     accuracy_gain [subspace, layer] what is added to it, pair by pair; accuracy_beyond_whole [layer]: accuracy of the
     learnt subspace less that of the whole state, pair by pair; each with `_low`, `_high`. fitted_accuracy [answers,
     layer]: on the training pairs, for the true answers and for arbitrary ones. basis [layer, direction, feature];
@@ -236,8 +236,8 @@ def _collected(trials: Trials, layers: Sequence[dict[str, Tensor]], layer: Axis)
     for name in MEASURED:
         if RANDOM + name in layers[0]:
             values |= trials.drawn(name, stacked(layers, RANDOM + name).movedim(1, 0), (control, layer))
-    learnt = values["effect"].data[0].expand(len(CONTROLS), -1)
-    p = share_at_least(learnt, values["random_effect"].data)
+    learnt = values["accuracy"].data[0].expand(len(CONTROLS), -1)
+    p = share_as_high(learnt, values["random_accuracy"].data)
     return values | {"p": Values(p, (control, layer), "share")}
 
 

@@ -239,6 +239,13 @@ def share_at_least(real: Float[Tensor, "*setting"], draws: Float[Tensor, "*setti
     return ((1 + as_large) / (1 + draws.shape[-1])).where(~real.isnan(), math.nan)
 
 
+def share_as_high(real: Float[Tensor, "*setting"], draws: Float[Tensor, "*setting draw"]) -> Float[Tensor, "*setting"]:
+    """The same to one side, where only high numbers mean something: draws at least as high count. NaN without draws."""
+    if not draws.shape[-1]:
+        return torch.full_like(real, math.nan)
+    return (1 + (draws >= real[..., None]).sum(-1).to(real)) / (1 + draws.shape[-1])
+
+
 def stacked(found: Sequence[Mapping[str, Tensor]], name: str) -> Tensor:
     """One quantity of several trials."""
     return torch.stack([one[name] for one in found])

@@ -10,10 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
-
 from interp.results import Values
 
 BEYOND = "accuracy_beyond_whole"
@@ -28,7 +24,8 @@ NOTED = 0.1
 def illusion_notes(values: Mapping[str, Values]) -> list[str]:
     """Of every layer at which the learnt subspace is ahead of the whole state: that it is shown, or that it is not."""
     beyond, low, high = (values[BEYOND + end].data.tolist() for end in ("", "_low", "_high"))
-    chance = _chance(values).tolist()
+    # The larger of the two controls' p values; 1 without draws.
+    chance = values["p"].data.nan_to_num(1.0).amax(0).tolist()
     labels = values[BEYOND].axis("layer").labels
     shown, unsure = [], []
     for i, label in enumerate(labels):
@@ -53,10 +50,3 @@ def illusion_notes(values: Mapping[str, Values]) -> list[str]:
             f"above 0 and p of at most {LEVEL:g}{few}"
         )
     return notes
-
-
-def _chance(values: Mapping[str, Values]) -> Float[Tensor, " layer"]:
-    """The larger of the two controls' p values of the learnt subspace's accuracy; 1 without draws."""
-    learnt, draws = values["accuracy"].data[0], values["random_accuracy"].data
-    as_large = (draws >= learnt[None, :, None]).sum(-1).amax(0)
-    return (1 + as_large).to(torch.float64) / (1 + draws.shape[-1])

@@ -13,7 +13,7 @@ from interp.errors import InputError
 from interp.probing import Answers, LabelledTokens, Question, align, amnesic, erase, labelled_tokens, steer_along
 from interp.probing.causal import preparing
 from interp.probing.causal.alignment import LEARNT, MEANS, WHOLE
-from interp.probing.causal.effects import CONTROLS, with_intervals
+from interp.probing.causal.effects import CONTROLS, share_as_high, with_intervals
 from interp.probing.causal.findings import alignment_findings, erasure_findings
 from interp.probing.causal.illusions import BEYOND, illusion_notes
 from interp.results import Axis, Values
@@ -31,7 +31,9 @@ def measured(learnt: torch.Tensor, whole: torch.Tensor, random: float, draws: in
     means = torch.stack([learnt.mean(), whole.mean(), whole.mean()])[:, None]
     drawn = torch.full((2, 1, draws), random)
     axes = (Axis("control", CONTROLS), layer, Axis("draw", tuple(range(draws))))
+    p = share_as_high(means[0].expand(2, -1), drawn)
     return {
+        "p": Values(p, (Axis("control", CONTROLS), layer), "share"),
         "accuracy": Values(means, (Axis("subspace", (LEARNT, MEANS, WHOLE)), layer), "share"),
         "random_accuracy": Values(drawn, axes, "share"),
         **with_intervals(BEYOND, (learnt - whole)[None], groups, (layer,), "share"),
@@ -178,3 +180,10 @@ def test_what_cannot_be_asked_is_refused_before_states_are_read(monkeypatch: pyt
         steer_along(tiny("llama"), three, layers=[0], text="random")
     with pytest.raises(AssertionError, match="states were read"):
         align(model(), data, answers=ANSWERS)
+
+
+def test_p_of_an_exchange_is_of_the_share_that_is_shown_and_of_high_ones_only() -> None:
+    draws = torch.tensor([[0.1, 0.2, 0.3, 0.4]])
+    assert share_as_high(torch.tensor([0.35]), draws).tolist() == pytest.approx([2 / 5])
+    assert share_as_high(torch.tensor([0.05]), draws).tolist() == pytest.approx([1.0])
+    assert share_as_high(torch.tensor([0.05]), draws[:, :0]).isnan().all()
