@@ -9,6 +9,7 @@ from interp.cli.answering import Answer
 from interp.cli.texts import check_reads_text
 from interp.errors import InputError
 from interp.probing import LabelledTokens
+from interp.probing.splitting import n_contradicted
 
 WITHOUT_TEXT = ("position",)
 """Tasks that are made of random tokens where the model has no tokenizer."""
@@ -46,6 +47,11 @@ def chosen_examples(
     left = unique if drop_duplicates else found
     counts = ", ".join(f"{name} {count}" for name, count in left.counts().items())
     answer.say(f"{len(left)} examples in {len(set(left.groups))} {left.group_is}s: {counts}")
+    if contradicted := n_contradicted(found):
+        answer.say(
+            f"{contradicted} of {len(found)} examples have the tokens of an earlier one and another label, which no "
+            "probe can tell apart; correct the labels" + (" (of each the first is kept)" if drop_duplicates else "")
+        )
     repeated = len(found) - len(unique)
     if repeated and drop_duplicates:
         answer.say(f"{repeated} examples were dropped, since their tokens occurred before")

@@ -112,3 +112,14 @@ def without_duplicates(data: LabelledTokens) -> LabelledTokens:
             kept.append(i)
         seen |= keys
     return data if len(kept) == len(data) else data.rows_where(kept)
+
+
+def n_contradicted(data: LabelledTokens) -> int:
+    """How many examples have the tokens of an earlier one, up to one of their positions, but another label."""
+    plain = data.tokens.as_subclass(Tensor).cpu().numpy()
+    labels: dict[tuple[str, bytes], int] = {}
+    found = 0
+    for i, (row, label) in enumerate(zip(data.rows.tolist(), data.labels.tolist())):
+        keys = [(role, plain[row, : int(at[i]) + 1].tobytes()) for role, at in data.positions.items()]
+        found += any(labels.setdefault(key, label) != label for key in keys)
+    return found

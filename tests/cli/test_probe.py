@@ -88,6 +88,18 @@ def test_duplicates_are_named_and_dropped_as_the_message_says(llama: str, tmp_pa
     assert "1 examples were dropped, since their tokens occurred before" in capsys.readouterr().out
 
 
+def test_contradictory_labels_are_counted(llama: str, tmp_path: Path, capsys) -> None:
+    path = Path(save_labelled(tmp_path / "labels.jsonl", 40))
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    other = {one["label"] for one in rows} - {rows[0]["label"]}
+    path.write_text("\n".join(json.dumps(row) for row in [*rows, {**rows[0], "label": other.pop()}]))
+    asked = ["probe", "--model", llama, "--data", str(path), "--out", str(tmp_path), *QUICK]
+    assert command_line.main([*asked, "--drop-duplicates"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "1 of 41 examples have the tokens of an earlier one and another label" in out
+    assert "correct the labels (of each the first is kept)" in out
+
+
 def test_duplicates_of_one_group_are_kept_and_said(llama: str, tmp_path: Path, capsys) -> None:
     path = Path(save_labelled(tmp_path / "labels.jsonl", 40))
     path.write_text(path.read_text() + "\n" + "\n".join(path.read_text().splitlines()[:3]))
