@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from interp.errors import InputError
@@ -230,9 +230,13 @@ def _mean_over_tokens(donor: Donor) -> Tensor:
         keep[:, 0] = False
     flat = values[keep]
     norms = flat.flatten(1).float().norm(dim=-1)
-    # Where most activations are zero, as sparse latents can be, the median says nothing about outliers.
-    usual = norms <= OUTLIER_RATIO * norms.median() if bool(norms.median() > 0) else torch.ones_like(norms).bool()
-    return flat[usual].mean(0)
+    return flat[usual_lengths(norms)].mean(0)
+
+
+def usual_lengths(norms: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
+    """True for lengths at most ten times the median; for all where that is 0, as for sparse latents it can be."""
+    middle = norms.median()
+    return norms <= OUTLIER_RATIO * middle if bool(middle > 0) else torch.ones_like(norms, dtype=torch.bool)
 
 
 def _mean_per_position(donor: Donor, rows: list[int]) -> Tensor:

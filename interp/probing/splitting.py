@@ -6,7 +6,7 @@ rewarded for remembering them; so whole groups go into one fold.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -103,11 +103,9 @@ def check_duplicates(data: LabelledTokens, groups: Int[Tensor, " example"], grou
 
 def without_duplicates(data: LabelledTokens) -> LabelledTokens:
     """The examples without those whose tokens up to one of their positions occurred before."""
-    plain = data.tokens.as_subclass(Tensor).cpu().numpy()
     seen: set[tuple[str, bytes]] = set()
     kept = []
-    for i, row in enumerate(data.rows.tolist()):
-        keys = {(role, plain[row, : int(at[i]) + 1].tobytes()) for role, at in data.positions.items()}
+    for i, keys in enumerate(_beginnings(data)):
         if not keys & seen:
             kept.append(i)
         seen |= keys
@@ -116,10 +114,13 @@ def without_duplicates(data: LabelledTokens) -> LabelledTokens:
 
 def n_contradicted(data: LabelledTokens) -> int:
     """How many examples have the tokens of an earlier one, up to one of their positions, but another label."""
-    plain = data.tokens.as_subclass(Tensor).cpu().numpy()
     labels: dict[tuple[str, bytes], int] = {}
-    found = 0
-    for i, (row, label) in enumerate(zip(data.rows.tolist(), data.labels.tolist())):
-        keys = [(role, plain[row, : int(at[i]) + 1].tobytes()) for role, at in data.positions.items()]
-        found += any(labels.setdefault(key, label) != label for key in keys)
-    return found
+    of_each = zip(_beginnings(data), data.labels.tolist())
+    return sum(any(labels.setdefault(key, label) != label for key in keys) for keys, label in of_each)
+
+
+def _beginnings(data: LabelledTokens) -> Iterator[set[tuple[str, bytes]]]:
+    """Of every example its tokens up to each of its positions, with the position's name."""
+    plain = data.tokens.as_subclass(Tensor).cpu().numpy()
+    for i, row in enumerate(data.rows.tolist()):
+        yield {(role, plain[row, : int(at[i]) + 1].tobytes()) for role, at in data.positions.items()}

@@ -15,6 +15,7 @@ from torch import Tensor
 from interp.errors import InputError
 from interp.hooks.capturing import capture
 from interp.hooks.prompts import prompt_tokens
+from interp.hooks.references import usual_lengths
 from interp.models import identity
 from interp.runs import progress
 from interp.similarity.naming import SiteNames, site_names
@@ -23,8 +24,6 @@ from interp.tasks.prompting import Prompts
 
 PASS_TOKENS = 4096
 """Tokens of one forward pass, pads included."""
-OUTLIER = 10.0
-"""Tokens longer than so many medians are left out unless one asks for them."""
 MEMORY_BUDGET = 4 * 2**30
 
 Label = str | int
@@ -149,9 +148,7 @@ def _tokens_sha256(tokens: Tensor) -> str:
 
 def usual_tokens(x: Float[Tensor, "n d"]) -> Tensor:
     """True for tokens at most ten times as long as the median one; for all where that is 0, as sparse latents are."""
-    norms = torch.linalg.vector_norm(x, dim=1)
-    middle = norms.median()
-    return norms <= OUTLIER * middle if bool(middle > 0) else torch.ones_like(norms, dtype=torch.bool)
+    return usual_lengths(torch.linalg.vector_norm(x, dim=1))
 
 
 def outlier_note(dropped: int, n: int, n_models: int = 1) -> str:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from interp.models import resolve_device
 from interp.results import Axis, Plot, Result, Values, interval_words, mean_with_interval
-from interp.superposition import closed_forms
 from interp.superposition.architectures import architecture
 from interp.superposition.asking import (
     PAPER,
@@ -29,7 +28,7 @@ from interp.superposition.asking import (
     sparsity_axis,
 )
 from interp.superposition.feature_vectors import TINY, cosines, gram
-from interp.superposition.finishing import at, behind, unfinished
+from interp.superposition.finishing import at, behind_by_hand, unfinished
 from interp.superposition.optimising import Schedule, optimise
 from interp.superposition.sampling import TOGETHER, Draws
 
@@ -116,9 +115,7 @@ def correlated_features(
     losses, matrices, short = [], [], []
     for source in sources:
         found = optimise(kind, source, equal, n_hidden, seeds, settings, f"{source.together} features")
-        known = closed_forms.best_by_hand(equal, density, n_hidden, source.together, group_size)
-        constant = n_features * closed_forms.variance(density)
-        slow = behind(found.loss.amin(1), known, constant)
+        slow = behind_by_hand(found.loss, equal, density, n_hidden, source.together, group_size)
         short.append(unfinished(at(slow, "S", sparsity_axis(given).labels)))
         losses.append(found.loss.cpu())
         matrices.append(found.weights["W"].cpu())

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from interp.superposition import closed_forms
+
 BEHIND = 1.05
 """How many times the loss of a known solution a trained one may have: most losses on drawn inputs have standard errors
 of 1 or 2 %."""
@@ -23,6 +25,19 @@ def behind(
 ) -> Bool[Tensor, "*setting"]:
     """Where the loss of a trained model is above that of a known solution. constant: what constant outputs lose."""
     return loss > (BEHIND * known).where(known > 0, NEARLY * constant)
+
+
+def behind_by_hand(
+    loss: Float[Tensor, "setting seed"],
+    importance: Float[Tensor, "setting feature"],
+    density: Float[Tensor, " setting"],
+    n_hidden: int,
+    together: str = "independent",
+    group_size: int = 2,
+) -> Bool[Tensor, " setting"]:
+    """The same for the best of each setting's ReLU output models, beside what can be written down for them."""
+    known = closed_forms.best_by_hand(importance, density, n_hidden, together, group_size)
+    return behind(loss.amin(1), known, importance.sum(-1) * closed_forms.variance(density))
 
 
 def at(behind: Bool[Tensor, " setting"], symbol: str, labels: Sequence[object]) -> str:

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from interp.models import resolve_device
 from interp.results import Axis, Plot, Result, Values, mean_with_interval
-from interp.superposition import closed_forms
 from interp.superposition.architectures import architecture
 from interp.superposition.asking import (
     PAPER,
@@ -27,7 +26,7 @@ from interp.superposition.asking import (
     sparsities,
 )
 from interp.superposition.feature_vectors import dimensionality, dimensions_per_feature
-from interp.superposition.finishing import at, behind, unfinished
+from interp.superposition.finishing import at, behind_by_hand, unfinished
 from interp.superposition.optimising import Schedule, optimise
 from interp.superposition.polytope_groups import NAMES, REPRESENTED, polytopes
 from interp.superposition.sampling import Draws
@@ -93,8 +92,7 @@ def feature_geometry(
     matrix = found.weights["W"].cpu()
     axes = (Axis("inverse_density", tuple(f"{1 / (1 - one):.3g}" for one in given)), Axis("seed", seeds))
     values = _values(matrix, found.loss.cpu(), axes)
-    known = closed_forms.best_by_hand(equal, density, n_hidden)
-    slow = behind(found.loss.amin(1), known, n_features * closed_forms.variance(density))
+    slow = behind_by_hand(found.loss, equal, density, n_hidden)
     short = unfinished(at(slow, "1/(1 - S)", axes[0].labels))
     return FeatureGeometry(
         values=values,

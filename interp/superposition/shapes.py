@@ -16,7 +16,6 @@ from torch import Tensor
 from interp.errors import InputError
 from interp.models import resolve_device
 from interp.results import Axis, Plot, Result, Values
-from interp.superposition import closed_forms
 from interp.superposition.architectures import architecture
 from interp.superposition.asking import (
     PAPER,
@@ -29,7 +28,7 @@ from interp.superposition.asking import (
     sparsities,
 )
 from interp.superposition.feature_vectors import dimensionality
-from interp.superposition.finishing import among, behind, unfinished
+from interp.superposition.finishing import among, behind_by_hand, unfinished
 from interp.superposition.optimising import Schedule, Trained, optimise
 from interp.superposition.polytope_groups import NAMES, polytopes, shape_of
 from interp.superposition.sampling import Draws
@@ -104,8 +103,7 @@ def shape_counts(
         equal = torch.ones(len(given), n_features, device=where)
         words = f"{n_features} features in {n_hidden} dimension{'s' if n_hidden > 1 else ''}"
         found = optimise(kind, Draws(density, n_features), equal, n_hidden, seeds, settings, words)
-        known = closed_forms.best_by_hand(equal, density, n_hidden)
-        slow = behind(found.loss.amin(1), known, n_features * closed_forms.variance(density))
+        slow = behind_by_hand(found.loss, equal, density, n_hidden)
         rows += _rows(found, f"{n_features} in {n_hidden}", given, slow.tolist())
     return ShapeCounts(
         values=_values(rows),

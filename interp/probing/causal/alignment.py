@@ -25,7 +25,16 @@ from interp.hooks.sites import HEAD_KINDS
 from interp.models import identity
 from interp.probing.causal.alignment_plots import alignment_plots
 from interp.probing.causal.answers import AnswerTokens
-from interp.probing.causal.effects import CONTROLS, RANDOM, TEXT_DRAWS, Trials, share_as_high, stacked, with_intervals
+from interp.probing.causal.effects import (
+    CONTROLS,
+    RANDOM,
+    TEXT_DRAWS,
+    Trials,
+    control_seed,
+    share_as_high,
+    stacked,
+    with_intervals,
+)
 from interp.probing.causal.illusions import BEYOND, illusion_notes
 from interp.probing.causal.preparing import Prepared, asked_question, check_fits, prepare
 from interp.probing.causal.stages import Edit
@@ -213,7 +222,7 @@ def _random(judge: _Judge, layer: int, basis: Float[Tensor, "feature direction"]
     reference = interchange.SubspaceInterchange(basis)
     found: dict[str, list[list[float]]] = {}
     for draw in range(n_random):
-        seed = 1 + draw + 1000 * (layer + 1000 * judge.trials.prepared.question.seed)
+        seed = control_seed(layer, draw, judge.trials.prepared.question.seed)
         drawn = interchange.random_basis(*basis.shape, seed=seed)
         steps: tuple[Interchange, ...] = (
             interchange.SubspaceInterchange(drawn),

@@ -233,10 +233,7 @@ def share_at_least(real: Float[Tensor, "*setting"], draws: Float[Tensor, "*setti
     (1 + draws as large in size) / (1 + draws), after Phipson & Smyth 2010, "Permutation P-values Should Never Be Zero".
     NaN where there are no draws, or no effect was measured (NaN).
     """
-    if not draws.shape[-1]:
-        return torch.full_like(real, math.nan)
-    as_large = (draws.abs() >= real.abs()[..., None]).sum(-1)
-    return ((1 + as_large) / (1 + draws.shape[-1])).where(~real.isnan(), math.nan)
+    return share_as_high(real.abs(), draws.abs()).where(~real.isnan(), math.nan)
 
 
 def share_as_high(real: Float[Tensor, "*setting"], draws: Float[Tensor, "*setting draw"]) -> Float[Tensor, "*setting"]:
@@ -244,6 +241,11 @@ def share_as_high(real: Float[Tensor, "*setting"], draws: Float[Tensor, "*settin
     if not draws.shape[-1]:
         return torch.full_like(real, math.nan)
     return (1 + (draws >= real[..., None]).sum(-1).to(real)) / (1 + draws.shape[-1])
+
+
+def control_seed(layer: int, draw: int, seed: int) -> int:
+    """Seed of a random control: of a layer alone, whatever other layers are asked for."""
+    return 1 + draw + 1000 * (layer + 1000 * seed)
 
 
 def stacked(found: Sequence[Mapping[str, Tensor]], name: str) -> Tensor:

@@ -24,7 +24,7 @@ from interp.hooks.sites import Site
 from interp.models import identity
 from interp.probing.causal.affine import random_basis
 from interp.probing.causal.answers import AnswerTokens
-from interp.probing.causal.effects import RANDOM, TEXT_DRAWS, Trials, share_at_least, stacked
+from interp.probing.causal.effects import RANDOM, TEXT_DRAWS, Trials, control_seed, share_at_least, stacked
 from interp.probing.causal.preparing import Prepared, asked_question, prepare
 from interp.probing.causal.stages import Edit
 from interp.probing.causal.steering_plots import steering_plots
@@ -157,8 +157,8 @@ def _tried(
     advance: Advance,
 ) -> dict[str, Tensor]:
     """Effects [strength, place] of moves, and "random NAME" [strength, draw], means of moves as long at random."""
-    seeds = [1 + draw + 1000 * (layer + 1000 * trials.prepared.question.seed) for draw in range(n_random)]
-    random = [random_basis(trials.prepared.x.shape[2], 1, seed)[:, 0] for seed in seeds]
+    width, seed = trials.prepared.x.shape[2], trials.prepared.question.seed
+    random = [random_basis(width, 1, control_seed(layer, draw, seed))[:, 0] for draw in range(n_random)]
     real, drawn = [], []
     for length in lengths:
         move = length * direction
